@@ -1,0 +1,1 @@
+//! Binaries only: monetad, the wallet CLI and the local development world.

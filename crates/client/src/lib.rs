@@ -1,0 +1,1 @@
+//! The wallet library: operation driver, transaction builder, history, recovery.

@@ -1,0 +1,1 @@
+//! Atomic broadcast of opaque bytes among guardians, paced by need.

@@ -1,0 +1,1 @@
+//! Threshold blind signatures, key-generation maths and key derivation.

@@ -1,0 +1,1 @@
+//! Connectors, guardian links, JSON-RPC server and client, chain sources.

@@ -1,0 +1,1 @@
+//! Ordered byte store with snapshots, one writer and durable atomic commits.
