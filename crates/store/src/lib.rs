@@ -1,1 +1,35 @@
-//! Ordered byte store with snapshots, one writer and durable atomic commits.
+//! An ordered byte store with snapshot reads, one writer, and atomic durable commits.
+//!
+//! What it is: keys and values are byte strings, keys are ordered as unsigned bytes, and all
+//! state of a guardian, a gateway or a wallet lies in one store. What it is not: it knows no
+//! protocol, runs no task and never waits for anything but the disk.
+//!
+//! Invariants:
+//! * A [`Snapshot`] never changes, however many commits follow it.
+//! * A [`Batch`] is applied whole or not at all, and when [`Store::commit`] returns `Ok` it survives
+//!   a crash of process and machine (memory stores excepted).
+//! * Commits have one order, and a snapshot taken after a commit returned shows it.
+//! * Damage is an error. A store never opens as if it were empty or older than it is.
+//!
+//! Start reading at [`Read`] and [`Write`], the two traits everything else is made of; then
+//! [`Backend`], which is all a new database has to offer. [`WriteSet`] collects writes, nested where a part may have to be undone.
+//!
+
+mod backend;
+mod batch;
+mod error;
+mod memory;
+mod range;
+mod read;
+mod scoped;
+pub mod testing;
+mod write_set;
+
+pub use backend::{Backend, Snapshot, Store};
+pub use batch::Batch;
+pub use error::StoreError;
+pub use memory::Memory;
+pub use range::{KeyRange, Order};
+pub use read::{Entry, Read, Scan, Write};
+pub use scoped::{ScopedRead, ScopedWrite};
+pub use write_set::WriteSet;
