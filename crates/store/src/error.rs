@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use moneta_core::codec::DecodeError;
+
 /// Why a store could not be opened, read or written.
 ///
 /// None of these is worth a retry on the same open store. After `CommitUnknown` and `Stopped` the
@@ -64,5 +66,16 @@ pub enum StoreError {
     Damaged {
         /// What was found.
         reason: String,
+    },
+    /// Broken: the bytes of a row do not decode. The key may be the one of a note: it is kept for
+    /// diagnosis, not printed.
+    #[error("a row of table {table:#04x} does not decode: {source}")]
+    Corrupt {
+        /// The prefix byte of the table.
+        table: u8,
+        /// The whole key, prefix byte included, without the scope of the view.
+        key: Vec<u8>,
+        /// What is wrong with the bytes.
+        source: DecodeError,
     },
 }

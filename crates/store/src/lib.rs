@@ -12,7 +12,8 @@
 //! * Damage is an error. A store never opens as if it were empty or older than it is.
 //!
 //! Start reading at [`Read`] and [`Write`], the two traits everything else is made of; then
-//! [`Backend`], which is all a new database has to offer. [`WriteSet`] collects writes, nested where a part may have to be undone.
+//! [`Backend`], which is all a new database has to offer, and [`Table`], which gives keys and
+//! values types. [`WriteSet`] collects writes, nested where a part may have to be undone.
 //!
 
 mod backend;
@@ -22,6 +23,7 @@ mod memory;
 mod range;
 mod read;
 mod scoped;
+mod table;
 pub mod testing;
 mod write_set;
 
@@ -32,4 +34,5 @@ pub use memory::Memory;
 pub use range::{KeyRange, Order};
 pub use read::{Entry, Read, Scan, Write};
 pub use scoped::{ScopedRead, ScopedWrite};
+pub use table::{Table, TableScan};
 pub use write_set::WriteSet;
