@@ -1,0 +1,1 @@
+//! Key-generation maths for threshold blind signatures.
