@@ -15,6 +15,7 @@ mod primitives;
 mod reader;
 
 pub use bigsize::{bigsize_len, write_bigsize};
+pub use bitcoin_types::LegacyNetwork;
 pub use reader::{DecodeError, Reader};
 
 use bitcoin::hashes::{Hash, sha256};
@@ -38,6 +39,17 @@ pub trait Encode {
     fn consensus_hash(&self) -> sha256::Hash {
         sha256::Hash::hash(&self.to_bytes())
     }
+
+    /// Appends the elements of `slice`, without a count. `u8` overrides it with one copy.
+    #[doc(hidden)]
+    fn encode_slice(slice: &[Self], out: &mut Vec<u8>)
+    where
+        Self: Sized,
+    {
+        for element in slice {
+            element.encode(out);
+        }
+    }
 }
 
 /// A value that can be read back from its consensus encoding.
@@ -57,4 +69,50 @@ pub trait Decode: Sized {
         reader.finish()?;
         Ok(value)
     }
+
+    /// Reads `count` elements. `u8` overrides it with one copy.
+    ///
+    /// Errors: as [`Decode::decode`], and an element that takes no bytes: a count of those would
+    /// be work without input.
+    #[doc(hidden)]
+    fn decode_vec(count: u64, input: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let available = input.remaining() as u64;
+        if count > available {
+            return Err(DecodeError::Truncated { missing: count - available });
+        }
+        // Nothing is reserved: an element in memory may be far larger than its encoding.
+        let mut elements = Vec::new();
+        for _ in 0..count {
+            let before = input.remaining();
+            elements.push(Self::decode(input)?);
+            if input.remaining() == before {
+                return Err(DecodeError::Invalid("vector of elements without bytes"));
+            }
+        }
+        Ok(elements)
+    }
+
+    /// Reads `N` elements. `u8` overrides it with one copy.
+    #[doc(hidden)]
+    fn decode_array<const N: usize>(input: &mut Reader<'_>) -> Result<[Self; N], DecodeError> {
+        let mut elements = Vec::new();
+        for _ in 0..N {
+            elements.push(Self::decode(input)?);
+        }
+        elements.try_into().map_err(|_| DecodeError::Invalid("array"))
+    }
 }
+
+/// Appends an enum variant: its index, the length of its payload, its payload.
+///
+/// Derived code calls this.
+#[doc(hidden)]
+pub fn write_variant(index: u64, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    payload(&mut bytes);
+    write_bigsize(index, out);
+    bytes.encode(out);
+}
+
+#[cfg(test)]
+mod tests;

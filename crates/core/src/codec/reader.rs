@@ -94,6 +94,11 @@ impl<'a> Reader<'a> {
         Ok(self.take_array::<1>()?[0])
     }
 
+    /// The bytes that are left, without taking them.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Takes all bytes that are left.
     pub fn take_rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
@@ -113,7 +118,8 @@ impl<'a> Reader<'a> {
     /// Reads a declared length and takes that many bytes.
     pub fn take_prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.take_bigsize()?;
-        let length = usize::try_from(length).map_err(|_| DecodeError::Truncated { missing: length })?;
+        let length =
+            usize::try_from(length).map_err(|_| DecodeError::Truncated { missing: length })?;
         self.take(length)
     }
 
