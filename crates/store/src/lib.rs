@@ -15,9 +15,13 @@
 //! [`Backend`], which is all a new database has to offer, and [`Table`], which gives keys and
 //! values types. [`WriteSet`] collects writes, nested where a part may have to be undone.
 //!
+//! The choice of the disk backend is recorded in docs/decisions/0001-store-backend.md.
+//!
 
 mod backend;
 mod batch;
+#[cfg(feature = "disk")]
+mod disk;
 mod error;
 mod memory;
 mod range;
@@ -29,6 +33,8 @@ mod write_set;
 
 pub use backend::{Backend, Snapshot, Store};
 pub use batch::Batch;
+#[cfg(feature = "disk")]
+pub use disk::Disk;
 pub use error::StoreError;
 pub use memory::Memory;
 pub use range::{KeyRange, Order};

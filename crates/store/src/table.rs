@@ -136,6 +136,27 @@ impl<K: Encode + Decode, V: Encode + Decode> Table<K, V> {
         self.scan(view, Order::Descending).next().transpose()
     }
 
+    /// Returns the largest key that begins with the fields in `leading` (`&()` for any), without
+    /// looking at its value.
+    ///
+    /// Errors: as [`Table::scan`].
+    pub fn last_key<P: Encode>(
+        &self,
+        view: &dyn Read,
+        leading: &P,
+    ) -> Result<Option<K>, StoreError> {
+        let range = KeyRange::prefix(self.bytes_of(leading));
+        let Some(entry) = view.scan(range, Order::Descending).next() else { return Ok(None) };
+        let (key, _) = entry?;
+        let fields = key.get(1..).unwrap_or_default();
+        K::from_bytes(fields).map(Some).map_err(|source| self.corrupt(&key, source))
+    }
+
+    /// The bytes of a row's key, for callers that watch or compare raw keys.
+    pub fn key(&self, key: &K) -> Vec<u8> {
+        self.bytes_of(key)
+    }
+
     fn rows<'a>(&self, view: &'a dyn Read, range: KeyRange, order: Order) -> TableScan<'a, K, V> {
         TableScan { table: Self::new(self.prefix), entries: view.scan(range, order), failed: false }
     }

@@ -1,0 +1,262 @@
+//! What only a disk can do to a store: outlive it, be shared, be full, be damaged.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, panic};
+
+use moneta_store::{Backend, Batch, Disk, Entry, KeyRange, Order, Read, StoreError};
+
+/// Tells a test that it runs as the child process of another one, and on which file.
+const CHILD_FILE: &str = "MONETA_STORE_TEST_FILE";
+
+fn child(test: &str, file: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CHILD_FILE, file);
+    command
+}
+
+fn rows_of(commit: u64) -> [Entry; 3] {
+    [1_u8, 2, 3].map(|part| {
+        let mut key = vec![part];
+        key.extend(commit.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        (key, commit.to_be_bytes().repeat(30))
+    })
+}
+
+fn commit(disk: &Disk, number: u64) -> Result<(), StoreError> {
+    let mut batch = Batch::new();
+    for (key, value) in rows_of(number) {
+        batch.put(key, value);
+    }
+    disk.commit(batch)
+}
+
+fn contents(disk: &Disk) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+    disk.snapshot().scan(KeyRange::all(), Order::Ascending).collect()
+}
+
+/// Every commit up to `acknowledged` is there, and no commit is there in part.
+fn assert_whole(disk: &Disk, acknowledged: u64) {
+    let view = disk.snapshot();
+    for number in 0..acknowledged + 2 {
+        let found = rows_of(number).map(|(key, value)| view.get(&key).unwrap() == Some(value));
+        assert!(found == [true; 3] || found == [false; 3], "commit {number} is torn");
+        assert!(found[0] || number > acknowledged, "commit {number} is lost");
+    }
+}
+
+#[test]
+fn commits_are_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let disk = Disk::create(&file).unwrap();
+    for number in 0..20 {
+        commit(&disk, number).unwrap();
+    }
+    let before = contents(&disk).unwrap();
+    drop(disk);
+    assert_eq!(contents(&Disk::open(&file).unwrap()).unwrap(), before);
+    assert_eq!(before.len(), 60);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
+}
+
+#[test]
+fn file_is_never_made_or_replaced_by_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    assert!(matches!(Disk::open(&file), Err(StoreError::Missing { .. })));
+    assert!(!file.exists());
+    drop(Disk::open_or_create(&file).unwrap());
+    assert!(matches!(Disk::create(&file), Err(StoreError::Exists { .. })));
+    drop(Disk::open_or_create(&file).unwrap());
+
+    let nowhere = folder.path().join("no such folder").join("store");
+    assert!(matches!(Disk::create(nowhere), Err(StoreError::Open { .. })));
+    assert!(matches!(Disk::open(folder.path()), Err(StoreError::Open { .. })));
+}
+
+#[test]
+fn creation_that_was_interrupted_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("store.new"), b"the first half of a store").unwrap();
+    let disk = Disk::create(folder.path().join("store")).unwrap();
+    commit(&disk, 0).unwrap();
+    assert_whole(&disk, 0);
+}
+
+#[test]
+fn store_in_use_is_refused_until_it_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let disk = Disk::create(&file).unwrap();
+    assert!(matches!(Disk::open(&file), Err(StoreError::InUse { .. })));
+    let view = disk.snapshot();
+    drop(disk);
+    assert!(
+        matches!(Disk::open(&file), Err(StoreError::InUse { .. })),
+        "a snapshot still reads it"
+    );
+    drop(view);
+    Disk::open(&file).unwrap();
+}
+
+#[test]
+fn second_process_is_refused() {
+    if let Some(file) = env::var_os(CHILD_FILE) {
+        assert!(matches!(Disk::open(PathBuf::from(file)), Err(StoreError::InUse { .. })));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let disk = Disk::create(&file).unwrap();
+    let output = child("second_process_is_refused", &file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    commit(&disk, 1).unwrap();
+}
+
+#[test]
+fn killed_process_loses_no_commit_that_returned() {
+    if let Some(file) = env::var_os(CHILD_FILE) {
+        let disk = Disk::open_or_create(PathBuf::from(file)).unwrap();
+        for number in 0.. {
+            commit(&disk, number).unwrap();
+            writeln!(std::io::stdout().lock(), "\ncommitted {number}").unwrap();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    for kill_after in [0, 7, 40] {
+        let _ = fs::remove_file(&file);
+        let mut process = child("killed_process_loses_no_commit_that_returned", &file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut acknowledged = 0;
+        let mut killed = false;
+        for line in BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            let Some(number) = line.strip_prefix("committed ") else { continue };
+            acknowledged = number.parse().unwrap_or(acknowledged);
+            if acknowledged >= kill_after && !killed {
+                process.kill().unwrap();
+                killed = true;
+            }
+        }
+        process.wait().unwrap();
+        assert!(killed);
+        assert_whole(&Disk::open(&file).unwrap(), acknowledged);
+    }
+}
+
+/// The limit on file sizes stands in for the full disk: growing or writing the file fails.
+#[test]
+#[cfg(unix)]
+fn full_disk_stops_the_store_and_loses_nothing() {
+    if let Some(file) = env::var_os(CHILD_FILE) {
+        let disk = Disk::open(PathBuf::from(file)).unwrap();
+        for number in 0.. {
+            if let Err(error) = commit(&disk, number) {
+                assert!(matches!(error, StoreError::CommitUnknown { .. }), "{error}");
+                assert!(matches!(commit(&disk, number), Err(StoreError::Stopped)));
+                println!("\nfull after {number}");
+                return;
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    drop(Disk::create(&file).unwrap());
+    let limit_blocks = fs::metadata(&file).unwrap().len() / 512;
+    let script = format!("trap '' XFSZ; ulimit -f {limit_blocks}; exec \"$@\"");
+    let test = child("full_disk_stops_the_store_and_loses_nothing", &file);
+    let output = Command::new("sh")
+        .args(["-c", &script, "sh"])
+        .arg(test.get_program())
+        .args(test.get_args())
+        .env(CHILD_FILE, &file)
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let full = stdout.lines().find_map(|line| line.strip_prefix("full after "));
+    let full: u64 = full.unwrap_or_else(|| panic!("{stdout}")).parse().unwrap();
+    assert!(full > 0);
+    let disk = Disk::open(&file).unwrap();
+    assert_whole(&disk, full - 1);
+    commit(&disk, full).unwrap();
+    assert_whole(&disk, full);
+}
+
+#[test]
+fn file_that_is_no_store_is_damaged_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    for content in [&b""[..], b"x", b"redb", &[0; 5000], &[0xff; 100_000]] {
+        fs::write(&file, content).unwrap();
+        let opened = Disk::open_or_create(&file);
+        assert!(matches!(opened, Err(StoreError::Damaged { .. })), "{:?}", opened.err());
+        assert_eq!(fs::read(&file).unwrap(), content);
+    }
+}
+
+/// A store of some hundred rows, closed, as the bytes of its file.
+fn store_bytes(file: &Path) -> (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>) {
+    let disk = Disk::create(file).unwrap();
+    for number in 0..60 {
+        commit(&disk, number).unwrap();
+    }
+    let rows = contents(&disk).unwrap();
+    drop(disk);
+    (fs::read(file).unwrap(), rows)
+}
+
+/// Opens whatever lies at `file`: it must be an error or all rows, and no panic.
+fn open_damaged(file: &Path, rows: &BTreeMap<Vec<u8>, Vec<u8>>, what: &str) -> bool {
+    let opened = panic::catch_unwind(|| Disk::open(file).and_then(|disk| contents(&disk)));
+    match opened.unwrap_or_else(|_| panic!("{what}: panicked")) {
+        Ok(found) => {
+            assert!(found == *rows, "{what}: opened with {} of {} rows", found.len(), rows.len());
+            false
+        }
+        Err(error) => {
+            assert!(matches!(error, StoreError::Damaged { .. }), "{what}: {error}");
+            true
+        }
+    }
+}
+
+#[test]
+fn torn_file_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let (bytes, rows) = store_bytes(&file);
+    for sixteenth in 0..16 {
+        let length = bytes.len() * sixteenth / 16;
+        fs::write(&file, &bytes[..length]).unwrap();
+        assert!(open_damaged(&file, &rows, &format!("cut at {length}")));
+    }
+}
+
+#[test]
+fn altered_bytes_are_noticed_or_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let (bytes, rows) = store_bytes(&file);
+    // Each byte of the header's first part, and some of every page that is not empty. The bit flipped
+    // varies, since some are flags.
+    let header = 0..320;
+    let pages = (320..bytes.len()).step_by(509).filter(|at| bytes[*at] != 0);
+    let mut noticed = 0;
+    for at in header.chain(pages) {
+        fs::write(&file, &bytes).unwrap();
+        let mut handle = OpenOptions::new().write(true).open(&file).unwrap();
+        std::io::Seek::seek(&mut handle, std::io::SeekFrom::Start(at as u64)).unwrap();
+        handle.write_all(&[bytes[at] ^ (1 << (at % 8))]).unwrap();
+        drop(handle);
+        noticed += usize::from(open_damaged(&file, &rows, &format!("byte {at} altered")));
+    }
+    assert!(noticed > 20, "only {noticed} were noticed");
+}
