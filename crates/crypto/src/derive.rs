@@ -9,6 +9,8 @@
 mod federation;
 mod guardian;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 pub use federation::{FederationSecrets, seed_root};
 pub use guardian::GuardianKey;

@@ -2,7 +2,7 @@
 //!
 //! What this is: the cryptography of Moneta as pure functions over plain values. [`tbs`] is the
 //! signature scheme behind e-cash notes, [`dkg`] makes its keys among guardians who do not trust
-//! each other, [`derive`] turns one seed into every secret of a wallet.
+//! each other, [`mod@derive`] turns one seed into every secret of a wallet.
 //!
 //! What this is not: no clock, no I/O, no randomness of its own (callers hand in seeds or a
 //! generator), no curve arithmetic of its own (that is `blst`), no protocol messages.
@@ -22,6 +22,8 @@ pub mod dkg;
 mod scalar;
 pub mod tbs;
 mod text;
+#[cfg(test)]
+mod vectors;
 mod workers;
 
 pub use scalar::{Scalar, ScalarError};

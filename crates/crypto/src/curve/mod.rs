@@ -30,6 +30,7 @@ macro_rules! group {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(crate) struct $point(pub(super) blst::$affine);
 
+        #[allow(dead_code, reason = "both groups offer the same, and keys are made in G2 alone")]
         impl $point {
             /// Length of the compressed form.
             pub(crate) const LEN: usize = $bytes;
@@ -86,7 +87,18 @@ macro_rules! group {
             }
 
             pub(crate) fn plus(&self, other: &Self) -> Self {
-                Self::sum_jacobian(&self.jacobian(), &other.jacobian())
+                let mut sum = blst::$jacobian::default();
+                // SAFETY: `add_or_double` takes any two points of the group.
+                unsafe { blst::$add(&mut sum, &self.jacobian(), &other.jacobian()) };
+                Self::affine(&sum)
+            }
+
+            /// Value at `x` of the polynomial whose coefficients are committed to, lowest first.
+            pub(crate) fn evaluate(commitments: &[$point], x: u64) -> Self {
+                commitments
+                    .iter()
+                    .rev()
+                    .fold($point::default(), |value, next| value.times_u64(x).plus(next))
             }
 
             /// Sum of the multiples of public points by public little-endian factors of `N` bytes.
@@ -140,13 +152,6 @@ macro_rules! group {
                     blst::$mult(&mut product, &self.jacobian(), bytes.as_ptr(), bits);
                 }
                 product
-            }
-
-            fn sum_jacobian(left: &blst::$jacobian, right: &blst::$jacobian) -> Self {
-                let mut sum = blst::$jacobian::default();
-                // SAFETY: three valid points.
-                unsafe { blst::$add(&mut sum, left, right) };
-                Self::affine(&sum)
             }
 
             fn jacobian(&self) -> blst::$jacobian {
