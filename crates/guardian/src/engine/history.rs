@@ -1,0 +1,209 @@
+//! Sessions: how they end, how they are signed, and how a guardian that was away replays them.
+//!
+//! Crash contract. The outcome of an ended session is stored before its header is signed, and is
+//! what is signed after any restart. A signed session replaces it in the same commit.
+
+use std::collections::BTreeMap;
+
+use bitcoin::secp256k1::schnorr::Signature;
+use moneta_core::{
+    AcceptedItem, PeerId, SessionHeader, SessionIndex, SessionOutcome, SessionStatusV2,
+    SignedSessionOutcome,
+};
+use moneta_module::server::Facts;
+use moneta_store::{Order, Read, StoreError, Write, WriteSet};
+
+use super::{Engine, Halt, Stop, tables};
+
+/// A session that has ended here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What is to be signed.
+    pub header: SessionHeader,
+    /// Its items.
+    pub outcome: SessionOutcome,
+}
+
+/// Why a signed session could not be replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The session is not the next one.
+    #[error("session {got} cannot be replayed, the next one is {next}")]
+    OutOfOrder {
+        /// The one that was given.
+        got: SessionIndex,
+        /// The one that is next.
+        next: SessionIndex,
+    },
+    /// Outside data is missing, or the guardian must halt.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+}
+
+impl From<StoreError> for ReplayError {
+    fn from(error: StoreError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+impl Engine {
+    /// How many sessions are signed: the index of the first that is not.
+    pub fn session_count(&self, state: &dyn Read) -> Result<SessionIndex, StoreError> {
+        let last = tables::SIGNED.last_key(state, &())?;
+        Ok(last.map_or(SessionIndex(0), |last| SessionIndex(last.0 + 1)))
+    }
+
+    /// How many units of a session that has not ended are processed.
+    pub fn progress(&self, state: &dyn Read, session: SessionIndex) -> Result<u64, StoreError> {
+        Ok(tables::PROGRESS.get(state, &session)?.unwrap_or(0))
+    }
+
+    /// A signed session.
+    pub fn signed_session(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<Option<SignedSessionOutcome>, StoreError> {
+        tables::SIGNED.get(state, &session)
+    }
+
+    /// The key in the guardian's store that appears when the session is signed.
+    pub fn signed_session_key(&self, session: SessionIndex) -> Vec<u8> {
+        tables::SIGNED.key(&session)
+    }
+
+    /// A session that has ended here and is not signed by a threshold yet.
+    pub fn ended_session(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<Option<Ended>, StoreError> {
+        Ok(tables::ENDED.get(state, &session)?.map(|outcome| ended(session, outcome)))
+    }
+
+    /// What a client is told of a session (core.md 4.3).
+    pub fn session_status(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<SessionStatusV2, StoreError> {
+        if let Some(signed) = tables::SIGNED.get(state, &session)? {
+            return Ok(SessionStatusV2::Complete(signed));
+        }
+        if session != self.session_count(state)? {
+            return Ok(SessionStatusV2::Initial);
+        }
+        let items = match tables::ENDED.get(state, &session)? {
+            Some(outcome) => outcome.items,
+            None => self.running_items(state, session)?,
+        };
+        Ok(SessionStatusV2::Pending(items))
+    }
+
+    /// Ends a session: gathers its items into the outcome that is to be signed. Ending it again
+    /// gives the same.
+    ///
+    /// Errors: [`Halt`] if a module's books do not match; nothing may be signed then.
+    pub fn end_session(
+        &self,
+        writes: &mut WriteSet<'_>,
+        session: SessionIndex,
+    ) -> Result<Ended, Halt> {
+        if let Some(outcome) = tables::ENDED.get(writes, &session)? {
+            return Ok(ended(session, outcome));
+        }
+        self.check_books(writes)?;
+        let items = self.running_items(writes, session)?;
+        self.forget_running(writes, session, items.len());
+        let outcome = SessionOutcome { items };
+        tables::ENDED.insert(writes, &session, &outcome);
+        Ok(ended(session, outcome))
+    }
+
+    /// Stores a session with the signatures of exactly a threshold, in place of its ended form.
+    pub fn complete_session(
+        &self,
+        writes: &mut dyn Write,
+        session: SessionIndex,
+        outcome: SessionOutcome,
+        signatures: BTreeMap<PeerId, Signature>,
+    ) {
+        let signed = SignedSessionOutcome { session_outcome: outcome, signatures };
+        tables::SIGNED.insert(writes, &session, &signed);
+        tables::ENDED.remove(writes, &session);
+    }
+
+    /// Applies a session that a threshold of guardians has signed; the caller has verified the
+    /// signatures. What this guardian processed of it before is compared, not repeated.
+    ///
+    /// Errors: [`Halt::Fork`] if the signed items are not what this guardian's own state leads to.
+    pub fn replay_session(
+        &self,
+        writes: &mut WriteSet<'_>,
+        session: SessionIndex,
+        signed: SignedSessionOutcome,
+        facts: &Facts,
+    ) -> Result<(), ReplayError> {
+        let next = self.session_count(writes)?;
+        if session != next {
+            return Err(ReplayError::OutOfOrder { got: session, next });
+        }
+        let fork = Stop::Halt(Halt::Fork { session });
+        let mut of_session = writes.child();
+        let items = &signed.session_outcome.items;
+        let has_ended = tables::ENDED.get(&of_session, &session)?;
+        let mine = match &has_ended {
+            Some(outcome) => outcome.items.clone(),
+            None => self.running_items(&of_session, session)?,
+        };
+        let complete = has_ended.is_none() || mine.len() == items.len();
+        if !complete || !items.starts_with(&mine) {
+            return Err(fork.into());
+        }
+        for item in &items[mine.len()..] {
+            if !self.process_history_item(&mut of_session, item, facts)? {
+                return Err(fork.into());
+            }
+            tables::LAST_CONTRIBUTION.insert(&mut of_session, &item.peer, &session);
+        }
+        self.check_books(&of_session).map_err(Stop::Halt)?;
+        if has_ended.is_none() {
+            self.forget_running(&mut of_session, session, mine.len());
+        }
+        let SignedSessionOutcome { session_outcome, signatures } = signed;
+        self.complete_session(&mut of_session, session, session_outcome, signatures);
+        let batch = of_session.into_batch();
+        writes.absorb(batch);
+        Ok(())
+    }
+
+    /// How many items the running session has so far.
+    pub(super) fn running_len(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<u64, StoreError> {
+        Ok(tables::RUNNING.last_key(state, &session)?.map_or(0, |(_, position)| position + 1))
+    }
+
+    fn running_items(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<Vec<AcceptedItem>, StoreError> {
+        let rows = tables::RUNNING.starting_with(state, &session, Order::Ascending);
+        rows.map(|row| Ok(row?.1)).collect()
+    }
+
+    fn forget_running(&self, writes: &mut dyn Write, session: SessionIndex, count: usize) {
+        for position in 0..count as u64 {
+            tables::RUNNING.remove(writes, &(session, position));
+        }
+        tables::PROGRESS.remove(writes, &session);
+    }
+}
+
+fn ended(session: SessionIndex, outcome: SessionOutcome) -> Ended {
+    Ended { header: outcome.header(session), outcome }
+}

@@ -1,0 +1,44 @@
+//! The engine's tables in the guardian's store.
+//!
+//! All of them hold what every guardian has alike, except [`ENDED`], whose entries live only until
+//! the session they belong to is signed.
+
+use moneta_core::{
+    AcceptedItem, Encode, ModuleInstanceId, PeerId, SessionIndex, SessionOutcome,
+    SignedSessionOutcome, TransactionId,
+};
+use moneta_store::Table;
+
+/// Accepted items of sessions that have not ended yet, by session and position.
+pub(super) const RUNNING: Table<(SessionIndex, u64), AcceptedItem> = Table::new(0x01);
+
+/// Accepted transactions, for ever, with the module instance of each output.
+pub(super) const ACCEPTED: Table<TransactionId, Vec<ModuleInstanceId>> = Table::new(0x02);
+
+/// Outcomes of sessions that have ended and are not signed by a threshold yet. Written before this
+/// guardian signs, so that it never signs two.
+pub(super) const ENDED: Table<SessionIndex, SessionOutcome> = Table::new(0x03);
+
+/// Signed sessions, for ever.
+pub(super) const SIGNED: Table<SessionIndex, SignedSessionOutcome> = Table::new(0x04);
+
+/// How many ordered units of each session that has not ended are processed. After a crash
+/// consensus delivers a session from its beginning and this many are skipped.
+pub(super) const PROGRESS: Table<SessionIndex, u64> = Table::new(0x05);
+
+/// Assets minus liabilities of each module as kept along the way: two's complement, 16 bytes big
+/// endian, in msat.
+pub(super) const NET: Table<ModuleInstanceId, [u8; 16]> = Table::new(0x06);
+
+/// The last session to which each guardian contributed an accepted item.
+pub(super) const LAST_CONTRIBUTION: Table<PeerId, SessionIndex> = Table::new(0x07);
+
+/// The first byte of all keys of modules.
+const MODULES: u8 = 0xff;
+
+/// The prefix of one module instance's own keys.
+pub(super) fn module_prefix(instance: ModuleInstanceId) -> Vec<u8> {
+    let mut prefix = vec![MODULES];
+    instance.encode(&mut prefix);
+    prefix
+}

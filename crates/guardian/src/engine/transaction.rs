@@ -1,0 +1,159 @@
+//! Transactions: decoded once, processed all or nothing.
+//!
+//! Source: docs/protocol/core.md, section 3.4. The order of the steps decides which error all
+//! guardians give and must not change.
+
+use moneta_core::transaction::funding::Tally;
+use moneta_core::{
+    Amounts, InputErrorEnvelope, ModuleInstanceId, OutPoint, OutputErrorEnvelope, Transaction,
+    TransactionError, TransactionId,
+};
+use moneta_module::erased::Decoded;
+use moneta_module::server::{Broken, Facts, Fault, Need, Processing};
+use moneta_store::{ScopedWrite, StoreError, WriteSet};
+
+use super::{Engine, Halt, UnitError, tables};
+
+/// A transaction whose module values are decoded.
+pub(super) struct DecodedTransaction {
+    pub(super) txid: TransactionId,
+    pub(super) inputs: Vec<(ModuleInstanceId, Decoded)>,
+    pub(super) outputs: Vec<(ModuleInstanceId, Decoded)>,
+    transaction: Transaction,
+}
+
+/// Why a transaction was not processed.
+pub(super) enum Failure {
+    /// The protocol's error.
+    Refused(Box<TransactionError>),
+    /// Outside data is missing.
+    Blocked(Need),
+    /// The guardian must halt.
+    Halt(Halt),
+}
+
+impl From<TransactionError> for Failure {
+    fn from(error: TransactionError) -> Self {
+        Self::Refused(Box::new(error))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Halt(Halt::Store(error))
+    }
+}
+
+impl Engine {
+    pub(super) fn decode_transaction(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<DecodedTransaction, UnitError> {
+        if !transaction.fits_size_limit() {
+            return Err(UnitError::TransactionTooLarge);
+        }
+        let module = |instance| self.module(instance).ok_or(UnitError::UnknownModule(instance));
+        let mut inputs = Vec::with_capacity(transaction.inputs.len());
+        for input in &transaction.inputs {
+            let decoded = module(input.instance)?.decode_input(&input.bytes)?;
+            inputs.push((input.instance, decoded));
+        }
+        let mut outputs = Vec::with_capacity(transaction.outputs.len());
+        for output in &transaction.outputs {
+            let decoded = module(output.instance)?.decode_output(&output.bytes)?;
+            outputs.push((output.instance, decoded));
+        }
+        let txid = transaction.txid();
+        Ok(DecodedTransaction { txid, inputs, outputs, transaction: transaction.clone() })
+    }
+
+    /// Checks the signatures of one transaction's notes in one batch ahead of processing it.
+    pub(super) fn prepare_transaction(&self, transaction: &DecodedTransaction) {
+        for (instance, module) in self.modules() {
+            let of_module = |values: &'_ [(ModuleInstanceId, Decoded)]| -> Vec<usize> {
+                (0..values.len()).filter(|index| values[*index].0 == instance).collect()
+            };
+            let inputs: Vec<_> = of_module(&transaction.inputs)
+                .into_iter()
+                .map(|i| &transaction.inputs[i].1)
+                .collect();
+            if !inputs.is_empty() {
+                module.prepare(&inputs, &[]);
+            }
+        }
+    }
+
+    /// Applies `transaction` to `writes`.
+    ///
+    /// Errors: what was written before the failure stays in `writes`; the caller drops it.
+    pub(super) fn process_transaction(
+        &self,
+        writes: &mut WriteSet<'_>,
+        transaction: &DecodedTransaction,
+        facts: &Facts,
+    ) -> Result<(), Failure> {
+        let mut tally = Tally::default();
+        let mut keys = Vec::with_capacity(transaction.inputs.len());
+        for (instance, input) in &transaction.inputs {
+            let effect = self
+                .call(writes, *instance, facts, |module, call| module.process_input(call, input))?
+                .map_err(|bytes| {
+                    TransactionError::Input(InputErrorEnvelope::from_raw(*instance, bytes))
+                })?;
+            tally.add_input(
+                &of_unit(effect.unit, effect.amount),
+                &of_unit(effect.unit, effect.fee),
+            )?;
+            keys.push(effect.key);
+            self.keep_net(writes, *instance, effect.net_msat)?;
+        }
+        transaction.transaction.verify_signatures(&keys)?;
+        for (index, (instance, output)) in transaction.outputs.iter().enumerate() {
+            let out_point = OutPoint { txid: transaction.txid, out_idx: index as u64 };
+            let effect = self
+                .call(writes, *instance, facts, |module, call| {
+                    module.process_output(call, output, out_point)
+                })?
+                .map_err(|bytes| {
+                    TransactionError::Output(OutputErrorEnvelope::from_raw(*instance, bytes))
+                })?;
+            tally.add_output(
+                &of_unit(effect.unit, effect.amount),
+                &of_unit(effect.unit, effect.fee),
+            )?;
+            self.keep_net(writes, *instance, effect.net_msat)?;
+        }
+        tally.check(self.version)?;
+        let instances = transaction.outputs.iter().map(|(instance, _)| *instance).collect();
+        tables::ACCEPTED.insert(writes, &transaction.txid, &instances);
+        Ok(())
+    }
+
+    /// Runs one module call in the module's own key space and sorts its faults.
+    fn call<T>(
+        &self,
+        writes: &mut WriteSet<'_>,
+        instance: ModuleInstanceId,
+        facts: &Facts,
+        run: impl FnOnce(
+            &dyn moneta_module::erased::AnyServer,
+            &mut Processing<'_>,
+        ) -> Result<T, Fault<Vec<u8>>>,
+    ) -> Result<Result<T, Vec<u8>>, Failure> {
+        let module = self.module(instance).ok_or(Failure::Halt(Halt::Module {
+            instance,
+            broken: Broken::Invariant("the module vanished"),
+        }))?;
+        let mut scope = ScopedWrite::new(writes, tables::module_prefix(instance));
+        match run(module, &mut Processing { state: &mut scope, facts }) {
+            Ok(effect) => Ok(Ok(effect)),
+            Err(Fault::Refused(error)) => Ok(Err(error)),
+            Err(Fault::Blocked(need)) => Err(Failure::Blocked(need)),
+            Err(Fault::Broken(broken)) => Err(Failure::Halt(Halt::Module { instance, broken })),
+        }
+    }
+}
+
+fn of_unit(unit: moneta_core::AmountUnit, amount: moneta_core::Msat) -> Amounts {
+    Amounts::new(unit, amount)
+}

@@ -1,0 +1,48 @@
+//! What guardians say to each other during key generation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitcoin::secp256k1::PublicKey;
+use moneta_core::{Decode, Encode, PeerId};
+
+/// First: do we all hold the same setup codes?
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Hello {
+    /// Hash of all codes in order.
+    pub(super) codes: [u8; 32],
+}
+
+/// Second: public parts, and a hash that fixes the dealing before anyone sees another's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Contribution {
+    pub(super) broadcast_key: PublicKey,
+    /// One per module, in the order of the instance ids.
+    pub(super) modules: Vec<Vec<u8>>,
+    pub(super) dealing: [u8; 32],
+}
+
+/// Fourth: what each guardian received in public from everybody, so that nobody can have told
+/// different guardians different things.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Echo {
+    /// Hash of contribution and dealing, by guardian.
+    pub(super) heard: BTreeMap<PeerId, [u8; 32]>,
+}
+
+/// Sixth: whose shares did not verify.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Complaints {
+    pub(super) dealers: BTreeSet<PeerId>,
+}
+
+/// Seventh: the shares that were complained about, now in public, by complainant.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Answers {
+    pub(super) shares: BTreeMap<PeerId, Vec<u8>>,
+}
+
+/// Last: have we all arrived at the same configuration?
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Finished {
+    pub(super) config: [u8; 32],
+}
