@@ -236,7 +236,7 @@ fn rows_from(first: u64, count: u64) -> Rows {
 /// Two thirds are random keys as of nonces, one third numbers as of logs.
 fn key_of(row: u64) -> Vec<u8> {
     let mut key = vec![(row % 3) as u8];
-    if row % 3 == 0 {
+    if row.is_multiple_of(3) {
         key.extend(row.to_be_bytes());
     }
     fill(&mut key, 20 + (mix(row) % 41) as usize, row);

@@ -323,7 +323,7 @@ fn table_range_takes_every_kind_of_bound(store: &Store) {
     assert_eq!(read((Excluded(252), Excluded(254))), [253]);
     assert_eq!(read((Unbounded, Excluded(252))), [250, 251]);
     assert_eq!(read((Excluded(257), Unbounded)), [258, 259]);
-    assert_eq!(read((Included(258), Included(251))), []);
+    assert!(read((Included(258), Included(251))).is_empty());
 }
 
 fn undecodable_row_is_named(store: &Store) {
