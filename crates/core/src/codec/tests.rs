@@ -152,3 +152,29 @@ fn proof_that_declares_more_flags_than_it_has_is_refused() {
     bytes.extend(4_000_000_u32.to_le_bytes());
     assert!(crate::TxOutProof::from_bytes(&bytes).is_err());
 }
+
+#[test]
+fn generic_types_derive_with_bounds_on_their_parameters() {
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    struct Pair<T, const N: usize>
+    where
+        T: Clone,
+    {
+        items: [T; N],
+        last: Option<T>,
+    }
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    enum V0<T> {
+        V0(T),
+        #[codec(unknown)]
+        Unknown {
+            variant: u64,
+            bytes: Vec<u8>,
+        },
+    }
+    let value = V0::V0(Pair { items: [1_u64, 300], last: None });
+    assert_eq!(value.to_bytes(), [0, 5, 1, 0xfd, 1, 0x2c, 0]);
+    assert_eq!(V0::from_bytes(&value.to_bytes()), Ok(value));
+    let other = V0::<()>::Unknown { variant: 1, bytes: vec![] };
+    assert_eq!(V0::from_bytes(&[1, 0]), Ok(other));
+}

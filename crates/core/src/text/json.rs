@@ -95,3 +95,45 @@ pub mod hex_encoded {
         from_hex(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Forms {
+        me_base64: MeBase64<(u8, u8)>,
+        #[serde(with = "hex_encoded")]
+        encoded: u64,
+        #[serde(with = "hex_bytes")]
+        bytes: Vec<u8>,
+        #[serde(with = "hex_bytes")]
+        array: [u8; 2],
+    }
+
+    #[test]
+    fn each_form_reads_what_it_writes() {
+        let forms = Forms {
+            me_base64: MeBase64((0xfb, 0xff)),
+            encoded: 300,
+            bytes: vec![1, 0xab],
+            array: [2, 3],
+        };
+        let json = r#"{"me_base64":["Avv_"],"encoded":"fd012c","bytes":"01ab","array":"0203"}"#;
+        assert_eq!(serde_json::to_string(&forms).expect("serializes"), json);
+        assert_eq!(serde_json::from_str::<Forms>(json).expect("parses"), forms);
+    }
+
+    #[test]
+    fn padded_or_standard_base64_is_refused() {
+        for text in [r#"["Avv_="]"#, r#"["Avv/"]"#, r#""Avv_""#, r#"["Avv_","Avv_"]"#] {
+            assert!(serde_json::from_str::<MeBase64<(u8, u8)>>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn array_of_another_length_is_refused() {
+        let json = r#"{"me_base64":["Avv_"],"encoded":"00","bytes":"","array":"020304"}"#;
+        assert!(serde_json::from_str::<Forms>(json).is_err());
+    }
+}

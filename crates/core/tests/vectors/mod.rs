@@ -5,7 +5,7 @@
 //! which fails the test: a vector is never passed over in silence.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
