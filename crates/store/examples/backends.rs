@@ -1,7 +1,7 @@
 //! Compares databases as the ground of the disk store, under the load of a guardian: small synced
 //! commits into a large set, long scans, random lookups, and a kill in the middle of a commit.
 //!
-//! `cargo run -p moneta-store --example backends -- [folder] [rows]`
+//! `cargo run -p moneta-store --example backends -- [folder] [rows] [engine]`
 //! The figures behind docs/decisions/0001-store-backend.md come from here. Linux only, since it
 //! reads /proc.
 
@@ -63,7 +63,8 @@ fn main() {
         folder => {
             let base = folder.map_or_else(env::temp_dir, PathBuf::from).join("moneta-backends");
             let rows = args.get(2).map_or("1000000", String::as_str);
-            for name in ENGINES {
+            let only = args.get(3);
+            for name in ENGINES.into_iter().filter(|name| only.is_none_or(|only| only == name)) {
                 compare_one(name, &base.join(name), rows);
             }
             fs::remove_dir_all(&base).unwrap();
@@ -126,7 +127,12 @@ fn damage(name: &str, folder: &Path) {
         match output.status.success() {
             false => refused += 1,
             true if output.stdout == expected => harmless += 1,
-            true => silent += 1,
+            true => {
+                silent += 1;
+                let (found, all) = (output.stdout, &expected);
+                let [found, all] = [&found, all].map(|digest| String::from_utf8_lossy(digest));
+                println!("part {sample} % into the file: {} of {}", found.trim(), all.trim());
+            }
         }
     }
     println!(

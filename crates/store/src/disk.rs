@@ -4,8 +4,11 @@
 //!
 //! What survives a crash: every commit that returned, and for the one that had not, all of it or
 //! nothing. Commits are two-phase, which costs a second sync and gives in return that the newest
-//! commit is never given up for the one before it: if its pages do not verify, the store refuses to
+//! commit is not given up for the one before it: if its pages do not verify, the store refuses to
 //! open. Every open verifies the checksum of every page, at a cost that grows with the file.
+//!
+//! One gap is known: after a kill, and until the next open, the bit that tells which of the last two
+//! commits is the newer stands alone in the file. If just that bit rots, the store opens one commit older.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -235,8 +238,8 @@ impl Read for Unreadable {
 
 /// Opens the file with every page verified.
 ///
-/// redb verifies the rows, but reads its table of free pages before it can know that table to be
-/// whole, and panics on nonsense there. Nothing but this call holds the half-opened database, so the
+/// redb verifies the rows, but reads its own tables, that of free pages first, before it can know
+/// them to be whole, and panics on nonsense there. Nothing but this call holds the half-opened database, so the
 /// panic ends here, as the damage that it is.
 fn open_and_verify(path: &Path) -> Result<Database, StoreError> {
     let opened = panic::catch_unwind(|| {
@@ -256,7 +259,7 @@ fn open_and_verify(path: &Path) -> Result<Database, StoreError> {
     });
     match opened {
         Ok(opened) => opened.map_err(|error| from_database(path, error)),
-        Err(_panic) => Err(damaged("its table of free pages is nonsense")),
+        Err(_panic) => Err(damaged("its inner tables are nonsense")),
     }
 }
 

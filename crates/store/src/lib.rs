@@ -9,7 +9,8 @@
 //! * A [`Batch`] is applied whole or not at all, and when [`Store::commit`] returns `Ok` it survives
 //!   a crash of process and machine (memory stores excepted).
 //! * Commits have one order, and a snapshot taken after a commit returned shows it.
-//! * Damage is an error. A store never opens as if it were empty or older than it is.
+//! * Damage is an error. A damaged store does not open as if it were empty or older than it is; the
+//!   one known gap is named in `disk.rs`.
 //!
 //! Start reading at [`Read`] and [`Write`], the two traits everything else is made of; then
 //! [`Backend`], which is all a new database has to offer, and [`Table`], which gives keys and
