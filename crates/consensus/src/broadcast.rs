@@ -231,8 +231,17 @@ impl Broadcast {
         }
     }
 
-    /// Stops all work. Nothing is lost that was durable; a new start goes on from there.
-    pub fn shutdown(&self) {
+    /// Stops all work and waits until nothing touches the unit files any more. Nothing is lost
+    /// that was durable; a new start goes on from there.
+    pub async fn shutdown(&self) {
+        self.stop();
+        match &self.inner {
+            Inner::Federation(federation) => federation.stopped().await,
+            Inner::Solo(solo) => solo.stopped().await,
+        }
+    }
+
+    fn stop(&self) {
         match &self.inner {
             Inner::Federation(federation) => federation.shutdown(),
             Inner::Solo(solo) => solo.shutdown(),
@@ -262,6 +271,6 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.broadcast.shutdown();
+        self.broadcast.stop();
     }
 }

@@ -3,7 +3,7 @@
 //! An item is *waiting* until a unit of ours takes it, then *in flight* until that unit is
 //! ordered before its session's end; if the session ends without, it waits again, at the front.
 //! The queue is memory only: items already in units survive a crash by the unit file, from which
-//! [`Queue::restore`] brings them back; waiting ones are lost, and their submitters ask again.
+//! [`Queue::reopen`] brings them back; waiting ones are lost, and their submitters ask again.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -119,13 +119,29 @@ impl Queue {
         bytes
     }
 
-    /// Brings back the items of a unit found in the unit file. They count towards the bounds but
-    /// are not subject to them.
-    pub(crate) fn restore(&mut self, session: u64, items: Vec<Vec<u8>>) {
-        self.items += items.len();
-        self.bytes += items.iter().map(Vec::len).sum::<usize>();
-        let items = items.into_iter().map(|bytes| Item { bytes, queued_at: None }).collect();
-        self.flights.push(Flight { session, items });
+    /// Session `session` starts with these units of ours, as items each, found in the unit file.
+    ///
+    /// Brings back items that a restart forgot; they count towards the bounds but are not subject
+    /// to them. What was in flight in a unit that never reached the file waits again.
+    pub(crate) fn reopen(&mut self, session: u64, units: Vec<Vec<Vec<u8>>>) {
+        let (mut known, others): (Vec<_>, Vec<_>) =
+            self.flights.drain(..).partition(|flight| flight.session == session);
+        self.flights = others;
+        for unit in units {
+            let same =
+                |flight: &Flight| flight.items.iter().map(|item| &item.bytes).eq(unit.iter());
+            let flight = match known.iter().position(same) {
+                Some(index) => known.remove(index),
+                None => {
+                    self.items += unit.len();
+                    self.bytes += unit.iter().map(Vec::len).sum::<usize>();
+                    let item = |bytes| Item { bytes, queued_at: None };
+                    Flight { session, items: unit.into_iter().map(item).collect() }
+                }
+            };
+            self.flights.push(flight);
+        }
+        self.wait_again(known);
     }
 
     /// A unit of ours with `items` was ordered before the end of `session`: forgets them and
@@ -153,7 +169,11 @@ impl Queue {
         let (over, keep): (Vec<_>, Vec<_>) =
             self.flights.drain(..).partition(|flight| flight.session < next);
         self.flights = keep;
-        for item in over.into_iter().flat_map(|flight| flight.items).rev() {
+        self.wait_again(over);
+    }
+
+    fn wait_again(&mut self, flights: Vec<Flight>) {
+        for item in flights.into_iter().flat_map(|flight| flight.items).rev() {
             self.waiting.push_front(item);
         }
     }
@@ -230,10 +250,21 @@ mod tests {
     }
 
     #[test]
+    fn reopening_keeps_what_reached_the_file_in_flight_and_the_rest_waits() {
+        let mut queue = queue(&[b"saved"]);
+        queue.take_batch(1);
+        queue.push(b"lost".to_vec(), Instant::now()).unwrap();
+        queue.take_batch(1);
+        queue.reopen(1, vec![vec![b"saved".to_vec()]]);
+        assert_eq!(queue.counts(), (2, 1));
+        assert_eq!(queue.take_batch(1), vec![b"lost".to_vec()]);
+        assert_eq!(queue.ordered(1, &[b"saved".to_vec()], Instant::now()).len(), 1);
+    }
+
+    #[test]
     fn restored_items_are_settled_like_others() {
         let mut queue = queue(&[]);
-        queue.restore(1, vec![b"a".to_vec()]);
-        queue.restore(1, vec![b"b".to_vec()]);
+        queue.reopen(1, vec![vec![b"a".to_vec()], vec![b"b".to_vec()]]);
         queue.ordered(1, &[b"a".to_vec()], Instant::now());
         queue.sessions_over(2);
         assert_eq!(queue.take_batch(2), vec![b"b".to_vec()]);

@@ -1,0 +1,420 @@
+//! One session: the meeting point of its AlephBFT instance and the rest of the crate.
+//!
+//! AlephBFT calls us in four roles, all of them thin here: it asks for data
+//! ([`Provider`], decided by [`Pace`]), it saves units before it uses them ([`Saver`], which is
+//! also how we see the graph grow), it hands over ordered units ([`Orderer`]), and it sends and
+//! receives messages ([`Wire`]).
+
+use std::{
+    collections::HashSet,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use aleph_bft::{DataProvider, Hasher as _, OrderedUnit, UnitFinalizationHandler};
+use bytes::Bytes;
+use futures::AsyncWrite;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    batch::{self, Batch, UnitData},
+    keys::Sha256,
+    local::{Local, lock},
+    network::{Frame, Inbox},
+    pacing::{Decision, Pace, Phase, SeenUnit, Situation},
+    status::{Participation, PeerStatus},
+    unit_file::UnitFile,
+    unit_layout::UnitView,
+};
+
+/// What a session has agreed on.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// A unit with items was ordered, or the one that ends the session.
+    Ordered { creator: usize, items: Vec<Vec<u8>>, ends: bool },
+    /// AlephBFT has stopped although nobody asked it to.
+    Stopped,
+}
+
+/// A session as all its tasks share it.
+pub(crate) struct Session {
+    index: u64,
+    local: Arc<Local>,
+    inbox: Inbox,
+    file: UnitFile,
+    state: Mutex<State>,
+    /// Something changed that the next decision depends on.
+    changed: Notify,
+    /// Outputs not taken yet.
+    backlog: AtomicUsize,
+}
+
+struct State {
+    pace: Pace,
+    participation: Participation,
+    /// When AlephBFT asked for the data it still waits for.
+    asked_at: Option<Instant>,
+    /// The newest unit of every guardian and when it came.
+    newest: Vec<Option<(u16, Instant)>>,
+    grown_at: Instant,
+    /// The round after our newest unit in the file when it was opened.
+    resumed_round: u16,
+    /// Hashes of units that came from the file and that AlephBFT is about to save again.
+    from_file: HashSet<[u8; 32]>,
+    /// The latest message to everybody: our newest unit, as far as there is one.
+    last_message: Option<Bytes>,
+}
+
+/// What a session starts with.
+pub(crate) struct Start {
+    pub(crate) index: u64,
+    pub(crate) file: UnitFile,
+    pub(crate) participation: Participation,
+    pub(crate) resumed_round: u16,
+    pub(crate) from_file: HashSet<[u8; 32]>,
+}
+
+impl Session {
+    pub(crate) fn new(local: Arc<Local>, inbox: Inbox, start: Start) -> Self {
+        let keys = &local.keyring.0;
+        let rules = local.pacing.clone();
+        let mut pace = Pace::new(rules, keys.me(), keys.max_faulty(), keys.threshold());
+        if start.participation != Participation::Active {
+            pace.sit_out();
+        }
+        let state = State {
+            pace,
+            participation: start.participation,
+            asked_at: None,
+            newest: vec![None; keys.total()],
+            grown_at: Instant::now(),
+            resumed_round: start.resumed_round,
+            from_file: start.from_file,
+            last_message: None,
+        };
+        Self {
+            index: start.index,
+            inbox,
+            file: start.file,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            backlog: AtomicUsize::new(0),
+            local,
+        }
+    }
+
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.local.keyring.0.total()
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The session before this one has ended: this one may go.
+    pub(crate) fn release(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.pace.release(now);
+        state.grown_at = now;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether items are ordered in it now.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state().pace.phase(), Phase::Open(_))
+    }
+
+    /// An item was queued. Returns whether peers need to be told: if AlephBFT does not wait for
+    /// us, it may wait for theirs.
+    pub(crate) fn item_queued(&self) -> bool {
+        let state = self.state();
+        let waits_for_peers = state.asked_at.is_none() && !state.pace.sits_out();
+        drop(state);
+        self.changed.notify_waiters();
+        waits_for_peers
+    }
+
+    /// A peer queued an item.
+    pub(crate) fn wake(&self) {
+        self.state().pace.wake();
+        self.changed.notify_waiters();
+    }
+
+    /// Marks the session for closing.
+    pub(crate) fn ask_close(&self) {
+        self.state().pace.ask_close();
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn send_to(&self, to: usize, frame: Bytes) {
+        if to < self.total() && to != self.local.me() {
+            self.local.links.send(to, frame);
+        }
+    }
+
+    pub(crate) fn send_to_all(&self, frame: Bytes) {
+        self.state().last_message = Some(frame.clone());
+        for peer in self.local.keyring.0.peers() {
+            self.local.links.send(peer, frame.clone());
+        }
+    }
+
+    /// Repeats our latest message to a peer that may have missed it; what it misses before that
+    /// it then asks for.
+    pub(crate) fn repeat_to(&self, peer: usize) {
+        let message = self.state().last_message.clone();
+        if let Some(message) = message {
+            self.send_to(peer, message);
+        }
+    }
+
+    /// A peer answered AlephBFT's question for our newest unit. One that is newer than our file
+    /// makes AlephBFT silent; if the answer came too late for that, we are silent from here on.
+    pub(crate) fn heard_of_own_unit(&self, requester: usize, unit: &UnitView<'_>) {
+        let me = self.local.me();
+        let concerns_us = requester == me && unit.creator == me && unit.session == self.index;
+        if !concerns_us || !unit.is_signed(&self.local.keyring) {
+            return;
+        }
+        let mut state = self.state();
+        let known = state.resumed_round.max(state.pace.next_round());
+        if unit.round >= known && state.participation == Participation::Active {
+            tracing::error!(
+                target: "moneta::consensus", session = self.index, round = unit.round, known,
+                "peers know newer units of ours than the unit file: silent in this session"
+            );
+            state.participation = Participation::PeersKnowNewerUnits;
+            state.pace.sit_out();
+        }
+    }
+
+    /// Makes durable all units that were saved so far. Blocks.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.file.is_dirty()
+    }
+
+    /// An output was taken.
+    pub(crate) fn output_taken(&self) {
+        if self.backlog.fetch_sub(1, Ordering::Relaxed) == self.local.pacing.backlog_batches {
+            self.changed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// (our units, participation, all guardians, time since the graph grew).
+    pub(crate) fn picture(&self) -> (u16, Participation, Vec<PeerStatus>, Duration) {
+        let state = self.state();
+        let peer = |newest: &Option<(u16, Instant)>| PeerStatus {
+            last_round: newest.map(|(round, _)| round),
+            last_unit_age: newest.map(|(_, at)| at.elapsed()),
+        };
+        let peers = state.newest.iter().map(peer).collect();
+        (state.pace.next_round(), state.participation, peers, state.grown_at.elapsed())
+    }
+
+    /// Takes note of a unit that AlephBFT saves; returns whether it is a new one of ours, which
+    /// must be durable before it leaves.
+    fn save(&self, bytes: &[u8]) -> io::Result<bool> {
+        let Some(unit) = UnitView::parse(bytes) else {
+            return Err(io::Error::other("a unit in a layout that is not AlephBFT 0.45.4's"));
+        };
+        let now = Instant::now();
+        let is_new = !self.state().from_file.remove(&Sha256::hash(bytes));
+        if is_new {
+            self.file.append(bytes)?;
+        }
+        let own = unit.creator == self.local.me();
+        let (has_items, close) = batch::peek(unit.data.unwrap_or_default());
+        let heats = has_items && (own || self.local.credits().heats(unit.creator, now));
+        let UnitView { round, creator, .. } = unit;
+        let mut state = self.state();
+        state.grown_at = now;
+        if let Some(newest) = state.newest.get_mut(creator) {
+            if newest.is_none_or(|(newest, _)| newest < round) {
+                *newest = Some((round, now));
+            }
+        }
+        state.pace.saw(SeenUnit { creator, round, size_bytes: bytes.len(), heats, close });
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(is_new && own)
+    }
+
+    fn ordered(&self, unit: OrderedUnit<UnitData, Sha256>) -> Option<Output> {
+        let creator = unit.creator.0;
+        let batch = match &unit.data {
+            None => Batch::default(),
+            Some(data) => Batch::decode(data.as_bytes()).unwrap_or_else(|| {
+                tracing::warn!(target: "moneta::consensus", creator, "malformed batch is void");
+                self.local.credits().verdict(creator, false, Instant::now());
+                Batch::default()
+            }),
+        };
+        let mut state = self.state();
+        if state.pace.phase() == Phase::Ended {
+            return None;
+        }
+        let ends = state.pace.ordered(creator, unit.round, batch.close);
+        drop(state);
+        if creator == self.local.me() && !batch.items.is_empty() {
+            self.local.settle(self.index, &batch.items);
+        }
+        let matters = ends || !batch.items.is_empty();
+        matters.then_some(Output::Ordered { creator, items: batch.items, ends })
+    }
+
+    fn decide(&self, asked_at: Instant) -> Result<Option<UnitData>, Option<Instant>> {
+        let mut state = self.state();
+        let mut queue = self.local.queue();
+        let decision = state.pace.decide(Situation {
+            now: Instant::now(),
+            asked_at,
+            queued: queue.has_waiting(),
+            congested: self.backlog() >= self.local.pacing.backlog_batches,
+        });
+        match decision {
+            Decision::Wait(until) => {
+                state.asked_at = Some(asked_at);
+                Err(until)
+            }
+            Decision::Answer { close, items } => {
+                state.asked_at = None;
+                let items = if items { queue.take_batch(self.index) } else { Vec::new() };
+                Ok((close || !items.is_empty()).then(|| UnitData::frame(close, &items)))
+            }
+        }
+    }
+}
+
+/// Answers AlephBFT's question for data, when it is time to.
+pub(crate) struct Provider(pub(crate) Arc<Session>);
+
+#[async_trait::async_trait]
+impl DataProvider for Provider {
+    type Output = UnitData;
+
+    async fn get_data(&mut self) -> Option<UnitData> {
+        let asked_at = Instant::now();
+        loop {
+            // Registered before the decision, so that no change between the two is missed.
+            let changed = self.0.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            match self.0.decide(asked_at) {
+                Ok(data) => return data,
+                Err(None) => changed.await,
+                Err(Some(until)) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = sleep_until(until) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Passes on what AlephBFT has ordered.
+pub(crate) struct Orderer {
+    pub(crate) session: Arc<Session>,
+    /// Unbounded, since AlephBFT cannot wait here. A session's budgets bound what is in it, and
+    /// AlephBFT holds the same units in memory anyway.
+    pub(crate) outputs: mpsc::UnboundedSender<Output>,
+}
+
+impl UnitFinalizationHandler for Orderer {
+    type Data = UnitData;
+    type Hasher = Sha256;
+
+    fn batch_finalized(&mut self, batch: Vec<OrderedUnit<UnitData, Sha256>>) {
+        for unit in batch {
+            if let Some(output) = self.session.ordered(unit) {
+                self.session.backlog.fetch_add(1, Ordering::Relaxed);
+                // The receiver is gone only while the session is being stopped.
+                let _ = self.outputs.send(output);
+            }
+        }
+        self.session.changed.notify_waiters();
+    }
+}
+
+/// Saves the units AlephBFT writes: one unit, then a flush.
+pub(crate) struct Saver {
+    pub(crate) session: Arc<Session>,
+    pub(crate) unit: Vec<u8>,
+    pub(crate) syncing: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Saver {
+    fn poll_saved(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unit.is_empty() {
+            let unit = std::mem::take(&mut self.unit);
+            if self.session.save(&unit)? {
+                let session = self.session.clone();
+                self.syncing = Some(tokio::task::spawn_blocking(move || session.sync()));
+            }
+        }
+        let Some(syncing) = &mut self.syncing else { return Poll::Ready(Ok(())) };
+        let synced = ready!(Pin::new(syncing).poll(context));
+        self.syncing = None;
+        Poll::Ready(synced.map_err(io::Error::other)?)
+    }
+}
+
+impl AsyncWrite for Saver {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.unit.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let saved = ready!(self.poll_saved(context));
+        if let Err(error) = &saved {
+            let index = self.session.index;
+            self.session.local.fail(format!("cannot save a unit of session {index}: {error}"));
+        }
+        Poll::Ready(saved)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+/// Tells the peers of `session` to wake up.
+pub(crate) fn send_wake(local: &Local, session: u64) {
+    for peer in local.keyring.0.peers() {
+        local.links.send(peer, Frame::wake(session));
+    }
+}
