@@ -17,7 +17,7 @@ use tokio::sync::{OnceCell, RwLock};
 use url::Url;
 
 use super::{ChainError, ChainSource, MAX_BLOCK_BYTES, checked_block};
-use crate::http::{HttpClient, HttpRequest};
+use crate::http::{HttpAnswer, HttpClient, HttpRequest};
 
 const NAME: &str = "bitcoind";
 
@@ -138,12 +138,20 @@ impl Bitcoind {
         self.network.get_or_try_init(|| self.network()).await.copied()
     }
 
-    /// Makes one call; logs in again once if the node does not know us.
     async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
         params: Value,
     ) -> Result<T, ChainError> {
+        self.try_call(method, params).await.map_err(ChainError::from)
+    }
+
+    /// Makes one call; logs in again once if the node does not know us.
+    async fn try_call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: Value,
+    ) -> Result<T, Failure> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = json!({"jsonrpc": "1.0", "id": id, "method": method, "params": params});
         let body = body.to_string();
@@ -159,11 +167,7 @@ impl Bitcoind {
         self.read(answer)
     }
 
-    async fn post(
-        &self,
-        body: &str,
-        login: &HeaderValue,
-    ) -> Result<crate::http::HttpAnswer, ChainError> {
+    async fn post(&self, body: &str, login: &HeaderValue) -> Result<HttpAnswer, ChainError> {
         let request = HttpRequest::post(self.url.clone(), "application/json", body.to_owned())
             .with_authorization(login.clone());
         self.http.send(&request).await.map_err(|error| ChainError::Unreachable {
@@ -172,7 +176,7 @@ impl Bitcoind {
         })
     }
 
-    fn read<T: DeserializeOwned>(&self, answer: crate::http::HttpAnswer) -> Result<T, ChainError> {
+    fn read<T: DeserializeOwned>(&self, answer: HttpAnswer) -> Result<T, Failure> {
         if is_refused_login(answer.status) {
             let reason = match &self.credentials {
                 Credentials::UserPassword { .. } => "check user name and password".to_owned(),
@@ -180,7 +184,7 @@ impl Bitcoind {
                     format!("cookie file {} is not the node's", path.display())
                 }
             };
-            return Err(ChainError::WrongCredentials { source_name: NAME, reason });
+            return Err(ChainError::WrongCredentials { source_name: NAME, reason }.into());
         }
         // Errors of the called method come with status 500 or 404 and a JSON body.
         let parsed: Answer<T> = match serde_json::from_slice(&answer.body) {
@@ -189,14 +193,17 @@ impl Bitcoind {
                 return Err(ChainError::Unreachable {
                     source_name: NAME,
                     reason: format!("HTTP status {}", answer.status),
-                });
+                }
+                .into());
             }
-            Err(error) => return Err(bad_answer(error.to_string())),
+            Err(error) => return Err(bad_answer(error.to_string()).into()),
         };
         match parsed {
-            Answer { error: Some(error), .. } => Err(error.into_chain_error()),
+            Answer { error: Some(error), .. } => Err(Failure::Rpc(error)),
             Answer { result: Some(result), .. } => Ok(result),
-            Answer { result: None, .. } => Err(bad_answer("neither result nor error".to_owned())),
+            Answer { result: None, .. } => {
+                Err(bad_answer("neither result nor error".to_owned()).into())
+            }
         }
     }
 
@@ -236,10 +243,25 @@ fn bad_answer(reason: String) -> ChainError {
     ChainError::BadAnswer { source_name: NAME, reason }
 }
 
-impl RpcError {
-    fn into_chain_error(self) -> ChainError {
-        let reason = self.message;
-        match self.code {
+/// Why a call gave no result: the node's own error, or anything else.
+enum Failure {
+    Rpc(RpcError),
+    Chain(ChainError),
+}
+
+impl From<ChainError> for Failure {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(error)
+    }
+}
+
+impl From<Failure> for ChainError {
+    fn from(failure: Failure) -> Self {
+        let RpcError { code, message: reason } = match failure {
+            Failure::Rpc(error) => error,
+            Failure::Chain(error) => return error,
+        };
+        match code {
             code::WARMING_UP => ChainError::Starting { source_name: NAME, reason },
             code::NOT_FOUND | code::INVALID_PARAMETER | code::MISC => {
                 ChainError::NoSuchBlock { source_name: NAME, reason }
@@ -288,29 +310,10 @@ impl ChainSource for Bitcoind {
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<(), ChainError> {
         let text = bitcoin::consensus::encode::serialize_hex(transaction);
-        match self.call_broadcast(text).await {
+        match self.try_call::<String>("sendrawtransaction", json!([text])).await {
             Ok(_txid) => Ok(()),
-            Err(BroadcastError::AlreadyMined) => Ok(()),
-            Err(BroadcastError::Other(error)) => Err(error),
+            Err(Failure::Rpc(error)) if error.code == code::ALREADY_MINED => Ok(()),
+            Err(failure) => Err(failure.into()),
         }
-    }
-}
-
-/// What became of a broadcast that gave no txid.
-enum BroadcastError {
-    AlreadyMined,
-    Other(ChainError),
-}
-
-impl Bitcoind {
-    async fn call_broadcast(&self, transaction: String) -> Result<String, BroadcastError> {
-        self.call("sendrawtransaction", json!([transaction])).await.map_err(|error| match error {
-            ChainError::BadAnswer { reason, .. }
-                if reason.starts_with(&format!("error {}:", code::ALREADY_MINED)) =>
-            {
-                BroadcastError::AlreadyMined
-            }
-            other => BroadcastError::Other(other),
-        })
     }
 }

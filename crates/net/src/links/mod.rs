@@ -40,7 +40,10 @@ mod tests;
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use moneta_core::PeerId;
+use moneta_core::{
+    PeerId,
+    api::{ConnectionType, P2pConnection, P2pPeerStatus},
+};
 use rustls::pki_types::CertificateDer;
 use tokio::{
     net::TcpListener,
@@ -265,6 +268,15 @@ impl GuardianLinks {
     /// How every link is doing.
     pub fn status(&self) -> BTreeMap<PeerId, LinkStatus> {
         self.peers.iter().map(|(id, peer)| (*id, peer.status())).collect()
+    }
+
+    /// The same as the API shows it (docs/protocol/guardian.md section 4).
+    pub fn p2p_status(&self) -> P2pPeerStatus {
+        let view = |status: LinkStatus| {
+            let conn_type = Some(ConnectionType::Direct);
+            status.connected.then_some(P2pConnection { conn_type, rtt: status.rtt })
+        };
+        self.status().into_iter().map(|(id, status)| (id, view(status))).collect()
     }
 
     /// Drops the connection to a peer, which is then made anew. For a peer that is connected but silent
