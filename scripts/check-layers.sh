@@ -49,13 +49,34 @@ never() {
     awk -v package="$1" -v pattern="^($2)\$" '$1 ~ pattern && !seen[$1]++ { print "dependencies: " package " without features pulls in " $1 }'
 }
 
+# test_files FOLDER..: prints the path of every file that is declared `#[cfg(test)] mod name;`.
+test_files() {
+  # shellcheck disable=SC2016 # the dollar signs are awk's
+  find "$@" -name '*.rs' -print0 | xargs -0 -r awk '
+    FNR == 1 {
+      folder = FILENAME
+      sub(/(\/(lib|mod|main)\.rs|\.rs)$/, "", folder)
+    }
+    test_only && /^mod [a-z_0-9]+;/ {
+      name = $2
+      sub(/;.*/, "", name)
+      print folder "/" name ".rs"
+      print folder "/" name "/mod.rs"
+    }
+    { test_only = /^#\[cfg\((all\()?test/ || (test_only && /^#/) }'
+}
+
 # rust FOLDER..: prints `file:line: code` of what is compiled into a release: no comments, no inline
 # test modules (they close a file), no test files.
 rust() {
-  local folder
+  local folder present=()
   for folder in "$@"; do
-    [[ ! -e $folder ]] || find "$folder" -name '*.rs' ! -name tests.rs ! -path '*/tests/*' ! -path '*/benches/*' -print0
-  done | sort -z | xargs -0 -r awk -f <(cat <<'AWK'
+    [[ ! -e $folder ]] || present+=("$folder")
+  done
+  [[ ${#present[@]} -gt 0 ]] || return 0
+  find "${present[@]}" -name '*.rs' ! -path '*/tests/*' ! -path '*/benches/*' |
+    { grep -vxF -f <(test_files "${present[@]}") || true; } | sort | tr '\n' '\0' |
+    xargs -0 -r awk -f <(cat <<'AWK'
 FNR == 1 { in_tests = 0; test_only = 0 }
 /^#\[cfg\((all\()?test/ { test_only = 1; next }
 test_only && /^mod .*\{/ { in_tests = 1 }
@@ -66,7 +87,7 @@ test_only && !/^#/ { test_only = 0; next }
   if (line ~ /[^[:space:]]/) print FILENAME ":" FNR ": " line
 }
 AWK
-  )
+    )
 }
 
 # except PATTERN: filters lines, and is content when none is left.
