@@ -102,7 +102,7 @@ impl RpcServiceT for Dispatch {
         &self,
         _notification: Notification<'a>,
     ) -> impl Future<Output = MethodResponse> + Send + 'a {
-        async move { MethodResponse::notification() }
+        std::future::ready(MethodResponse::notification())
     }
 }
 

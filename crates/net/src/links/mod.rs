@@ -19,7 +19,7 @@
 //!
 //! # Wire format (between guardians running this software)
 //!
-//! ALPN [`tls::ALPN`]. Each frame: length (u32, big-endian, counting what follows it), channel (u8),
+//! ALPN `moneta-guardian/1`. Each frame: length (u32, big-endian, counting what follows it), channel (u8),
 //! payload. Channel 255 is the link's own: payload `00` and an 8-byte number is a ping, `01` and the same
 //! number its answer. Every side pings when connected and every few seconds; silence for longer than
 //! [`LinkTiming::silence`] ends the connection.
