@@ -448,6 +448,9 @@ pub enum SubmitError {
     /// Refused: this operation was started before.
     #[error("operation {0} exists already")]
     OperationExists(OperationId),
+    /// Broken: a module did not keep its part of the contract.
+    #[error("an invariant does not hold: {0}")]
+    Invariant(&'static str),
     /// Broken: the wallet's store failed.
     #[error("the wallet's store failed: {0}")]
     Store(#[from] StoreError),
