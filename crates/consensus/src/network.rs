@@ -171,7 +171,9 @@ impl Wire {
             return None;
         }
         if let MessageView::NewestResponse { requester, unit: Some(unit) } = &view {
-            self.session.heard_of_own_unit(*requester, unit);
+            if !self.session.heard_of_own_unit(*requester, unit) {
+                return None;
+            }
         }
         Some(message)
     }

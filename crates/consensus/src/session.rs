@@ -69,10 +69,28 @@ struct State {
     grown_at: Instant,
     /// The round after our newest unit in the file when it was opened.
     resumed_round: u16,
+    /// The round of the next unit we create. Units of ours from this round on are none that we
+    /// remember.
+    next_created: u16,
     /// Hashes of units that came from the file and that AlephBFT is about to save again.
     from_file: HashSet<[u8; 32]>,
     /// The latest message to everybody: our newest unit, as far as there is one.
     last_message: Option<Bytes>,
+}
+
+impl State {
+    /// A unit of ours of this round exists, properly signed. If we do not remember it, our file
+    /// is an old copy or somebody else uses our key: from here on we create nothing.
+    fn own_unit_exists(&mut self, session: u64, round: u16) {
+        if round >= self.next_created && self.participation == Participation::Active {
+            tracing::error!(
+                target: "moneta::consensus", session, round, known = self.next_created,
+                "peers know newer units of ours than the unit file: silent in this session"
+            );
+            self.participation = Participation::PeersKnowNewerUnits;
+            self.pace.sit_out();
+        }
+    }
 }
 
 /// What a session starts with.
@@ -99,6 +117,7 @@ impl Session {
             newest: vec![None; keys.total()],
             grown_at: Instant::now(),
             resumed_round: start.resumed_round,
+            next_created: start.resumed_round,
             from_file: start.from_file,
             last_message: None,
         };
@@ -188,24 +207,20 @@ impl Session {
         }
     }
 
-    /// A peer answered AlephBFT's question for our newest unit. One that is newer than our file
-    /// makes AlephBFT silent; if the answer came too late for that, we are silent from here on.
-    pub(crate) fn heard_of_own_unit(&self, requester: usize, unit: &UnitView<'_>) {
+    /// A peer answered AlephBFT's question for our newest unit. Returns whether AlephBFT may see
+    /// the answer.
+    ///
+    /// One that is newer than what it was started with makes AlephBFT 0.45.4 stop altogether. We
+    /// keep silent instead, but go on to follow and to serve the others.
+    pub(crate) fn heard_of_own_unit(&self, requester: usize, unit: &UnitView<'_>) -> bool {
         let me = self.local.me();
         let concerns_us = requester == me && unit.creator == me && unit.session == self.index;
         if !concerns_us || !unit.is_signed(&self.local.keyring) {
-            return;
+            return true;
         }
         let mut state = self.state();
-        let known = state.resumed_round.max(state.pace.next_round());
-        if unit.round >= known && state.participation == Participation::Active {
-            tracing::error!(
-                target: "moneta::consensus", session = self.index, round = unit.round, known,
-                "peers know newer units of ours than the unit file: silent in this session"
-            );
-            state.participation = Participation::PeersKnowNewerUnits;
-            state.pace.sit_out();
-        }
+        state.own_unit_exists(self.index, unit.round);
+        unit.round < state.resumed_round
     }
 
     /// Makes durable all units that were saved so far. Blocks.
@@ -255,6 +270,9 @@ impl Session {
         let heats = has_items && (own || self.local.credits().heats(unit.creator, now));
         let UnitView { round, creator, .. } = unit;
         let mut state = self.state();
+        if own {
+            state.own_unit_exists(self.index, round);
+        }
         state.grown_at = now;
         if let Some(newest) = state.newest.get_mut(creator) {
             if newest.is_none_or(|(newest, _)| newest < round) {
@@ -306,6 +324,7 @@ impl Session {
             }
             Decision::Answer { close, items } => {
                 state.asked_at = None;
+                state.next_created = state.next_created.saturating_add(1);
                 let items = if items { queue.take_batch(self.index) } else { Vec::new() };
                 Ok((close || !items.is_empty()).then(|| UnitData::frame(close, &items)))
             }

@@ -47,6 +47,7 @@ struct Net {
     /// One queue per guardian keeps the order of frames and delays them all alike.
     queues: Vec<mpsc::UnboundedSender<(Instant, usize, Bytes)>>,
     cut: Vec<AtomicBool>,
+    muted: Vec<AtomicBool>,
     wakes: AtomicUsize,
     messages: AtomicUsize,
 }
@@ -55,7 +56,8 @@ impl Net {
     fn post(&self, from: usize, to: usize, frame: Bytes) {
         let counter = if frame[0] == 2 { &self.wakes } else { &self.messages };
         counter.fetch_add(1, Ordering::Relaxed);
-        if !self.is_cut(from) && !self.is_cut(to) {
+        let muted = self.muted[from].load(Ordering::Relaxed);
+        if !muted && !self.is_cut(from) && !self.is_cut(to) {
             // Closed only when the world ends.
             let _ = self.queues[to].send((Instant::now() + self.delay, from, frame));
         }
@@ -94,6 +96,7 @@ impl World {
             alive: (0..n).map(|_| Mutex::new(None)).collect(),
             queues,
             cut: (0..n).map(|_| AtomicBool::new(false)).collect(),
+            muted: (0..n).map(|_| AtomicBool::new(false)).collect(),
             wakes: AtomicUsize::new(0),
             messages: AtomicUsize::new(0),
         });
@@ -156,6 +159,11 @@ impl World {
     /// Cuts or restores all links of a guardian.
     pub fn cut(&self, me: usize, cut: bool) {
         self.net.cut[me].store(cut, Ordering::Relaxed);
+    }
+
+    /// Cuts or restores what a guardian sends; it still hears the others.
+    pub fn mute(&self, me: usize, muted: bool) {
+        self.net.muted[me].store(muted, Ordering::Relaxed);
     }
 
     pub fn wakes(&self) -> usize {
