@@ -1,0 +1,284 @@
+#![allow(clippy::unwrap_used)]
+
+pub(crate) mod bank;
+mod world;
+
+use moneta_core::id::OperationId;
+use moneta_module::client::{End, SubmitError};
+use moneta_store::testing::Fault;
+use serde_json::json;
+
+use self::bank::{BANK, Bank, Step, fund, pay, spend_later};
+use self::world::{Guardian, World};
+use super::*;
+use crate::history;
+
+fn end_of(world: &World, id: OperationId) -> Option<End> {
+    history::operation(&world.driver().view(), id).unwrap().unwrap().end
+}
+
+fn kinds_of(world: &World, id: OperationId) -> Vec<String> {
+    let events = history::events_of(&world.driver().view(), id).unwrap();
+    events.into_iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn accepted_payment_ends_well_and_leaves_the_change() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    assert_eq!(world.driver().balance().unwrap(), Msat(0), "the change is not there yet");
+    world.run();
+    assert_eq!(end_of(&world, id), Some(End::Succeeded));
+    assert_eq!(world.driver().balance().unwrap(), Msat(690), "fee 10");
+    assert_eq!(kinds_of(&world, id), ["tx-created", "tx-accepted", "payment-send-update"]);
+    assert_eq!(world.driver().pending(), (0, 0));
+}
+
+#[test]
+fn one_faulty_guardian_of_four_neither_decides_nor_delays() {
+    for faulty in [Guardian::Dead, Guardian::Lying, Guardian::Refusing, Guardian::Rejecting] {
+        let mut world = World::new(4);
+        world.guardians[2] = faulty;
+        world.act(|bank, turn| fund(bank, turn, 1_000));
+        let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+        let begun = world.now;
+        world.run();
+        assert_eq!(end_of(&world, id), Some(End::Succeeded), "{faulty:?}");
+        assert_eq!(world.now, begun, "nothing was waited for with {faulty:?}");
+    }
+}
+
+#[test]
+fn rejected_payment_gives_the_money_back() {
+    let mut world = World::new(4);
+    world.guardians = vec![Guardian::Rejecting; 4];
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.run();
+    assert_eq!(end_of(&world, id), Some(End::Failed));
+    assert_eq!(world.driver().balance().unwrap(), Msat(1_000));
+    assert_eq!(kinds_of(&world, id), ["tx-created", "tx-rejected", "payment-send-update"]);
+}
+
+#[test]
+fn rejection_by_less_than_a_threshold_leaves_the_fate_open() {
+    let mut world = World::new(4);
+    world.guardians[0] = Guardian::Rejecting;
+    world.guardians[1] = Guardian::Rejecting;
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.run_for(60_000);
+    assert_eq!(end_of(&world, id), None);
+    world.guardians = vec![Guardian::Honest; 4];
+    world.run_for(60_000);
+    assert_eq!(end_of(&world, id), Some(End::Succeeded));
+}
+
+#[test]
+fn transaction_taken_but_not_ordered_is_submitted_again_with_pauses() {
+    let mut world = World::new(4);
+    world.guardians = vec![Guardian::Forgetful; 4];
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.run_for(31_000);
+    // At 0, 2, 6, 14 and 30 seconds to each guardian; at the threshold the fourth may be cut off.
+    assert!((15..=20).contains(&world.submits), "{}", world.submits);
+}
+
+#[test]
+fn crash_between_commit_and_send_resumes_with_the_same_transaction() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    let before = history::events_of(&world.driver().view(), id).unwrap();
+    assert_eq!(world.submits, 0, "nothing has left yet");
+    world.restart();
+    assert_eq!(world.driver().pending(), (1, 2));
+    world.run();
+    assert_eq!(end_of(&world, id), Some(End::Succeeded));
+    assert_eq!(world.accepted.len(), 1);
+    let txid = world.accepted.iter().next().unwrap();
+    assert_eq!(before[0].payload["txid"], json!(txid));
+}
+
+#[test]
+fn crash_at_any_commit_loses_no_money_and_pays_once() {
+    let id = OperationId([7; 32]);
+    let scenario = |world: &mut World| -> Result<(), StoreError> {
+        if world.driver().balance()? == Msat(0) && world.driver().pending() == (0, 0) {
+            let fund = world.try_act(|bank, turn| fund(bank, turn, 1_000));
+            fund.map_err(world::store_failure)?.unwrap();
+        }
+        match world.try_act(|bank, turn| pay(bank, turn, 300, Some(id))) {
+            Ok(_) | Err(ActError::Action(SubmitError::OperationExists(_))) => {}
+            Err(ActError::Action(SubmitError::Store(failure)) | ActError::Store(failure)) => {
+                return Err(failure);
+            }
+            Err(error) => panic!("{error}"),
+        }
+        world.try_run()
+    };
+    let mut crashes = 0;
+    for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::FailBefore, Fault::FailAfter] {
+        for nth in 1.. {
+            let mut world = World::new(4);
+            world.disk.strike(nth, fault);
+            let mut struck = false;
+            while scenario(&mut world).is_err() {
+                struck = true;
+                world.restart();
+            }
+            assert_eq!(end_of(&world, id), Some(End::Succeeded), "{fault:?} at {nth}");
+            assert_eq!(world.driver().balance().unwrap(), Msat(690), "{fault:?} at {nth}");
+            assert_eq!(world.accepted.len(), 1, "{fault:?} at {nth}");
+            if !struck {
+                break;
+            }
+            crashes += 1;
+        }
+    }
+    assert!(crashes >= 4 * 4, "the faults struck {crashes} times");
+}
+
+#[test]
+fn same_operation_twice_is_refused_and_pays_once() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = OperationId([7; 32]);
+    world.act(|bank, turn| pay(bank, turn, 100, Some(id))).unwrap();
+    world.run();
+    let again = world.act(|bank, turn| pay(bank, turn, 100, Some(id)));
+    assert!(matches!(again, Err(SubmitError::OperationExists(known)) if known == id));
+    world.run();
+    assert_eq!(world.accepted.len(), 1);
+    assert_eq!(history::operations(&world.driver().view(), 10).unwrap().len(), 1);
+}
+
+#[test]
+fn insufficient_funds_leave_nothing_reserved_and_nothing_written() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let commits = world.disk.attempts();
+    let refused = world.act(|bank, turn| pay(bank, turn, 2_000, None));
+    assert!(matches!(
+        refused,
+        Err(SubmitError::Insufficient { needed: Msat(2_010), available: Msat(1_000) })
+    ));
+    assert_eq!(world.disk.attempts(), commits);
+    assert_eq!(world.driver().balance().unwrap(), Msat(1_000));
+    assert_eq!(world.driver().pending(), (0, 0));
+}
+
+#[test]
+fn turn_that_goes_on_after_a_failed_submission_keeps_nothing_of_it() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|_: &Bank, turn| {
+        let failed = turn.submit(bank::output_draft(2_000));
+        assert!(matches!(failed, Err(SubmitError::Insufficient { .. })));
+        turn.state().put(vec![9], vec![1]);
+    });
+    assert_eq!(world.driver().balance().unwrap(), Msat(1_000));
+    assert_eq!(world.driver().pending(), (0, 0));
+}
+
+#[test]
+fn answers_of_a_call_are_judged_by_the_module_and_a_bad_one_does_not_count() {
+    for faulty in [Guardian::Dead, Guardian::Lying, Guardian::Refusing] {
+        let mut world = World::new(4);
+        world.guardians[3] = faulty;
+        world.act(|_: &Bank, turn| turn.spawn(&Step::Owed));
+        world.run();
+        assert_eq!(world.driver().balance().unwrap(), Msat(300), "{faulty:?}");
+    }
+}
+
+#[test]
+fn call_that_was_out_at_a_crash_is_made_again() {
+    let mut world = World::new(4);
+    world.act(|_: &Bank, turn| turn.spawn(&Step::Owed));
+    let now = world.now;
+    assert_eq!(world.driver_mut().poll(now).unwrap().len(), 4);
+    world.restart();
+    world.run();
+    assert_eq!(world.driver().balance().unwrap(), Msat(400), "all four answered at once");
+}
+
+#[test]
+fn machine_that_cannot_go_on_now_is_tried_again_and_others_run() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|_: &Bank, turn| turn.spawn(&Step::Later { ready_at_ms: 1_000_000 + 10_000 }));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.run();
+    assert_eq!(end_of(&world, id), Some(End::Succeeded));
+    assert_eq!(world.driver().pending(), (0, 1));
+    // Pauses of 1, 2, 4 and 8 seconds.
+    world.run_for(15_000);
+    assert_eq!(world.driver().pending(), (0, 0));
+}
+
+#[test]
+fn machine_with_a_broken_invariant_is_parked_and_seen() {
+    let mut world = World::new(4);
+    world.act(|_: &Bank, turn| turn.spawn(&Step::Broken));
+    world.run();
+    let parked = history::parked(&world.driver().view()).unwrap();
+    assert_eq!(parked.len(), 1);
+    assert!(parked[0].reason.contains("broken on purpose"));
+    assert_eq!(world.driver().pending(), (0, 0));
+    let events = history::events_from(&world.driver().view(), 0, 100).unwrap();
+    assert_eq!(events.last().unwrap().kind, "machine-parked");
+    world.restart();
+    world.run();
+    let again = history::events_from(&world.driver().view(), 0, 100).unwrap();
+    assert_eq!(again.len(), events.len(), "parking the same again is no news");
+}
+
+#[test]
+fn machine_wakes_at_its_time_and_not_before() {
+    let mut world = World::new(1);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|bank, turn| spend_later(bank, turn, Timestamp(world::START.0 + 5_000)));
+    world.run();
+    assert_eq!(world.driver().next_wakeup(), Some(Timestamp(world::START.0 + 5_000)));
+    assert_eq!(world.driver().balance().unwrap(), Msat(1_000));
+    world.run_for(5_000);
+    assert_eq!(world.driver().balance().unwrap(), Msat(990));
+}
+
+#[test]
+fn modules_begin_once() {
+    let mut world = World::new(1);
+    world.driver_mut().begin(false, world::START).unwrap();
+    world.driver_mut().begin(false, world::START).unwrap();
+    assert_eq!(bank::begun(&world.driver().module_view(BANK)), 1);
+    world.restart();
+    world.driver_mut().begin(true, world::START).unwrap();
+    assert_eq!(bank::begun(&world.driver().module_view(BANK)), 1);
+}
+
+#[test]
+fn unknown_module_is_refused() {
+    let mut world = World::new(1);
+    let other = ModuleInstanceId::new(99);
+    let refused =
+        world.driver_mut().act(other, world::START, |_: &Bank, _| Ok::<_, SubmitError>(()));
+    assert!(matches!(refused, Err(ActError::NoSuchModule(instance)) if instance == other));
+}
+
+#[test]
+fn calls_of_a_finished_query_are_abandoned() {
+    let mut world = World::new(4);
+    world.guardians[3] = Guardian::Dead;
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.run();
+    let abandoned = world.driver_mut().take_abandoned();
+    assert!(!abandoned.is_empty());
+    for id in abandoned {
+        world.driver_mut().on_response(id, Ok(json!("late")), world::START);
+    }
+    assert!(world.driver_mut().poll(world::START).unwrap().is_empty());
+}

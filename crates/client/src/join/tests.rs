@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use moneta_core::config::ClientConfig;
+use moneta_core::id::PeerId;
+use moneta_core::invite::InviteCode;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::query::CallFailure;
+
+fn config(total: usize, name: &str) -> Value {
+    let endpoint = |peer: usize| {
+        let url = format!("wss://g{peer}.example/");
+        (peer.to_string(), json!({ "url": url, "name": format!("{name}-{peer}") }))
+    };
+    let endpoints: serde_json::Map<_, _> = (0..total).map(endpoint).collect();
+    json!({
+        "api_endpoints": endpoints,
+        "consensus_version": {"major": 2, "minor": 1},
+        "meta": {},
+        "modules": {"2": {"kind": "meta", "version": {"major": 0, "minor": 0}, "config": "0200"}},
+    })
+}
+
+fn invite(config: &Value, peers: &[u16]) -> InviteCode {
+    let config: ClientConfig = serde_json::from_value(config.clone()).unwrap();
+    let url = |peer: &u16| (PeerId::new(*peer), format!("wss://g{peer}.example/").parse().unwrap());
+    let apis: BTreeMap<_, _> = peers.iter().map(url).collect();
+    InviteCode::new(apis, config.federation_id(), None).unwrap()
+}
+
+fn gone() -> CallFailure {
+    CallFailure::unavailable("gone")
+}
+
+fn all_asked(step: Step) -> Vec<Ask> {
+    match step {
+        Step::Ask(asks) => asks,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn first_valid_config_then_a_threshold_joins_without_the_slowest() {
+    let config = config(4, "g");
+    let (mut attempt, asks) = Attempt::new(invite(&config, &[0, 1]));
+    assert_eq!(asks.len(), 2);
+    assert!(matches!(attempt.answer(&asks[0], Err(gone())), Step::Wait));
+    let all = all_asked(attempt.answer(&asks[1], Ok(config.clone())));
+    assert_eq!(all.len(), 4);
+    assert!(matches!(attempt.answer(&all[0], Err(gone())), Step::Wait));
+    for ask in &all[1..3] {
+        assert!(matches!(attempt.answer(ask, Ok(config.clone())), Step::Wait));
+    }
+    let Step::Joined(joined) = attempt.answer(&all[3], Ok(config.clone())) else { panic!() };
+    assert_eq!(serde_json::to_value(&*joined).unwrap()["modules"], config["modules"]);
+}
+
+#[test]
+fn guardians_of_another_federation_end_the_join_for_good() {
+    let (mut attempt, asks) = Attempt::new(invite(&config(4, "g"), &[0]));
+    let Step::Failed(error) = attempt.answer(&asks[0], Ok(config(4, "other"))) else { panic!() };
+    assert!(error.is_final());
+    let text = error.to_string();
+    assert!(text.contains("another federation") && text.contains("ask for a new one"), "{text}");
+}
+
+#[test]
+fn unreachable_invite_names_the_guardians_and_may_be_tried_again() {
+    let (mut attempt, asks) = Attempt::new(invite(&config(4, "g"), &[0, 3]));
+    assert!(matches!(attempt.answer(&asks[0], Err(gone())), Step::Wait));
+    let Step::Failed(error) = attempt.answer(&asks[1], Err(gone())) else { panic!() };
+    assert!(!error.is_final());
+    let text = error.to_string();
+    assert!(text.contains("wss://g0.example/") && text.contains("wss://g3.example/"), "{text}");
+}
+
+#[test]
+fn config_that_too_few_guardians_confirm_is_refused() {
+    let honest = config(4, "g");
+    // Same id, other modules: only the threshold can tell.
+    let mut lie = honest.clone();
+    lie["modules"] = json!({});
+    let (mut attempt, asks) = Attempt::new(invite(&honest, &[0]));
+    let all = all_asked(attempt.answer(&asks[0], Ok(lie.clone())));
+    assert!(matches!(attempt.answer(&all[0], Ok(lie)), Step::Wait));
+    assert!(matches!(attempt.answer(&all[1], Ok(honest.clone())), Step::Wait));
+    let Step::Failed(error) = attempt.answer(&all[2], Err(gone())) else { panic!() };
+    assert!(matches!(error, JoinError::Threshold { needed: 3, agreeing: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("g-2"), "{error}");
+}
+
+#[test]
+fn missing_secret_is_said() {
+    let (mut attempt, asks) = Attempt::new(invite(&config(1, "g"), &[0]));
+    let refused = CallFailure::Refused { code: 401, message: "Unauthorized".to_owned() };
+    let Step::Failed(error) = attempt.answer(&asks[0], Err(refused)) else { panic!() };
+    assert!(error.to_string().contains("private"), "{error}");
+}
