@@ -40,18 +40,19 @@ pub(crate) struct Round {
     pub(crate) asking: Option<Asking>,
     /// When to ask again, while nothing is asked.
     pub(crate) again: Timestamp,
+    pace: Pace,
     repeats: u32,
 }
 
 impl Submission {
     pub(crate) fn new(pending: Pending) -> Self {
-        Self { pending, submit: Round::new(), confirm: Round::new() }
+        Self { pending, submit: Round::new(Pace::RESUBMIT), confirm: Round::new(Pace::CALLS) }
     }
 }
 
 impl Round {
-    fn new() -> Self {
-        Self { asking: None, again: Timestamp(0), repeats: 0 }
+    fn new(pace: Pace) -> Self {
+        Self { asking: None, again: Timestamp(0), pace, repeats: 0 }
     }
 
     /// Begins to ask if it is time.
@@ -72,7 +73,7 @@ impl Round {
 
     /// Has the question asked again after a pause.
     pub(crate) fn pause(&mut self, now: Timestamp) {
-        self.again = now.after_ms(Pace::RESUBMIT.delay_ms(self.repeats));
+        self.again = now.after_ms(self.pace.delay_ms(self.repeats));
         self.repeats = self.repeats.saturating_add(1);
     }
 
