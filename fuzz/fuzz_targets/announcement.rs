@@ -3,10 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use moneta_core::{SignedApiAnnouncement, SignedGuardianMetadata};
-use moneta_fuzz::{decodes_stably, reads_json_stably};
+use moneta_fuzz::{decodes_totally, reads_json_stably};
 
 fuzz_target!(|bytes: &[u8]| {
-    decodes_stably::<SignedApiAnnouncement>(bytes);
+    decodes_totally::<SignedApiAnnouncement>(bytes);
     reads_json_stably::<SignedApiAnnouncement>(bytes);
     reads_json_stably::<SignedGuardianMetadata>(bytes);
 });

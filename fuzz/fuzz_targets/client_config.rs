@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use moneta_core::ClientConfig;
-use moneta_fuzz::{decodes_stably, reads_json_stably};
+use moneta_fuzz::{decodes_totally, reads_json_stably};
 
 fuzz_target!(|bytes: &[u8]| {
-    decodes_stably::<ClientConfig>(bytes);
+    decodes_totally::<ClientConfig>(bytes);
     reads_json_stably::<ClientConfig>(bytes);
 });

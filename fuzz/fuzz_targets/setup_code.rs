@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use moneta_core::PeerSetupCode;
-use moneta_fuzz::{decodes_stably, reads_stably};
+use moneta_fuzz::{decodes_totally, reads_totally};
 
 fuzz_target!(|bytes: &[u8]| {
-    decodes_stably::<PeerSetupCode>(bytes);
-    reads_stably::<PeerSetupCode>(bytes);
+    decodes_totally::<PeerSetupCode>(bytes);
+    reads_totally::<PeerSetupCode>(bytes);
 });
