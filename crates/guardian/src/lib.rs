@@ -4,7 +4,7 @@
 //!
 //! * [`engine`] decides: state and one ordered unit in, writes out. No clock, no randomness, no
 //!   I/O; the simulator drives it as it is.
-//! * `setup` makes a federation out of strangers: setup codes, distributed key generation, files.
+//! * [`setup`] makes a federation out of strangers: setup codes, distributed key generation, files.
 //! * `node` (feature `node`) acts: guardian links, consensus, chain source, API, all as owned
 //!   tasks around the engine.
 //!
@@ -12,4 +12,6 @@
 //! sections 3, 4 and 8; docs/protocol/guardian.md.
 
 pub mod engine;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod setup;

@@ -290,8 +290,7 @@ impl<M: ClientModule> AnyClient for ErasedClient<M> {
         host: &mut dyn Host,
         imbalance: Imbalance,
     ) -> Result<Draft<Vec<u8>>, SubmitError> {
-        let Draft { inputs, outputs, machine } =
-            self.0.balance(&mut Turn::new(host), imbalance)?;
+        let Draft { inputs, outputs, machine } = self.0.balance(&mut Turn::new(host), imbalance)?;
         Ok(Draft { inputs, outputs, machine: machine.map(|machine| machine.to_bytes()) })
     }
 

@@ -39,8 +39,12 @@ pub trait ServerKind: Send + Sync {
     /// Opens the server half. Checks that the private part fits the public one.
     ///
     /// Errors: as [`OpenError`] tells; a guardian does not start on any of them.
-    fn open(&self, seat: Seat, config: &[u8], private: &[u8])
-    -> Result<Box<dyn AnyServer>, OpenError>;
+    fn open(
+        &self,
+        seat: Seat,
+        config: &[u8],
+        private: &[u8],
+    ) -> Result<Box<dyn AnyServer>, OpenError>;
 
     /// The client config bytes that follow from the guardians' config bytes.
     fn client_config(&self, config: &[u8]) -> Result<Vec<u8>, OpenError>;

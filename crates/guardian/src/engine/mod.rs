@@ -24,8 +24,9 @@ mod tables;
 mod transaction;
 mod unit;
 
+pub use audit::AuditLine;
 pub use history::{Ended, ReplayError};
-pub use unit::{Unit, UnitError};
+pub use unit::{Processed, Unit, UnitError};
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use moneta_core::{
     AcceptedItem, ConsensusItem, ConsensusItemEnvelope, Decode, DecodeError, Encode,
-    ModuleInstanceId, PeerId, SessionIndex,
+    ModuleInstanceId, PeerId, SessionIndex, TransactionId,
 };
 use moneta_module::erased::Decoded;
 use moneta_module::server::{Facts, Fault, Processing};
@@ -30,6 +30,15 @@ impl Unit {
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
+}
+
+/// What became of a unit's items.
+#[derive(Debug, Default)]
+pub struct Processed {
+    /// The accepted ones, in order.
+    pub accepted: Vec<AcceptedItem>,
+    /// Transactions that were refused; whoever waits for one asks why by submitting it again.
+    pub refused: Vec<TransactionId>,
 }
 
 struct DecodedItem {
@@ -123,7 +132,6 @@ impl Engine {
     }
 
     /// Processes the unit at `position` of `session`, which must be the next one, into `writes`.
-    /// Returns the accepted items.
     ///
     /// Errors: [`Stop`]; `writes` is unchanged then.
     pub fn process_unit(
@@ -133,26 +141,28 @@ impl Engine {
         position: u64,
         unit: &Unit,
         facts: &Facts,
-    ) -> Result<Vec<AcceptedItem>, Stop> {
+    ) -> Result<Processed, Stop> {
         let mut of_unit = writes.child();
         let mut next = self.running_len(&of_unit, session)?;
-        let mut accepted = Vec::new();
+        let mut processed = Processed::default();
         for item in &unit.items {
             if self.process_item(&mut of_unit, unit.creator, item, facts)? {
                 let item = AcceptedItem { item: item.item.clone(), peer: unit.creator };
                 tables::RUNNING.insert(&mut of_unit, &(session, next), &item);
                 next += 1;
-                accepted.push(item);
+                processed.accepted.push(item);
+            } else if let Value::Transaction(transaction) = &item.value {
+                processed.refused.push(transaction.txid);
             }
         }
-        if !accepted.is_empty() {
+        if !processed.accepted.is_empty() {
             tables::LAST_CONTRIBUTION.insert(&mut of_unit, &unit.creator, &session);
             self.check_solvency(&of_unit)?;
         }
         tables::PROGRESS.insert(&mut of_unit, &session, &(position + 1));
         let batch = of_unit.into_batch();
         writes.absorb(batch);
-        Ok(accepted)
+        Ok(processed)
     }
 
     /// Notes that the unit at `position` was dropped, so that it is not looked at again.

@@ -65,16 +65,24 @@ pub enum Stage {
     Finished,
 }
 
-const STAGES: [Stage; 8] = [
-    Stage::Hello,
-    Stage::Contribution,
-    Stage::Dealing,
-    Stage::Echo,
-    Stage::Shares,
-    Stage::Complaints,
-    Stage::Answers,
-    Stage::Finished,
-];
+impl Stage {
+    /// All stages in order.
+    pub const ALL: [Self; 8] = [
+        Self::Hello,
+        Self::Contribution,
+        Self::Dealing,
+        Self::Echo,
+        Self::Shares,
+        Self::Complaints,
+        Self::Answers,
+        Self::Finished,
+    ];
+
+    /// Position in the order, from 0.
+    pub fn number(self) -> usize {
+        self as usize
+    }
+}
 
 /// Where key generation stands.
 #[derive(Debug)]
@@ -251,7 +259,7 @@ impl<'a> Keygen<'a> {
     /// Errors: [`KeygenError`]; final.
     pub fn advance(&mut self) -> Result<Progress, KeygenError> {
         let me = self.agreement.me;
-        for stage in STAGES {
+        for stage in Stage::ALL {
             if !self.board.contains_key(&(stage, me)) {
                 let own = self.own_message(stage)?;
                 self.board.insert((stage, me), own);
@@ -276,7 +284,7 @@ impl<'a> Keygen<'a> {
     /// What to send to `peer`, all stages so far; may be sent again and again.
     pub fn outgoing(&self, peer: PeerId) -> Vec<(Stage, Vec<u8>)> {
         let me = self.agreement.me;
-        let mine = STAGES.into_iter().filter_map(|stage| {
+        let mine = Stage::ALL.into_iter().filter_map(|stage| {
             let message = self.board.get(&(stage, me))?;
             let message = match stage {
                 Stage::Shares => self.shares_for(peer),
@@ -499,7 +507,7 @@ impl<'a> Keygen<'a> {
         }
         let broadcast_public_keys: BTreeMap<PeerId, PublicKey> =
             contributions.iter().map(|(peer, part)| (*peer, part.broadcast_key)).collect();
-        let (api_endpoints, links) = self.endpoints()?;
+        let (api_endpoints, links) = self.agreement.endpoints()?;
         let name = self.agreement.federation_name.clone();
         Ok(GuardianConfig {
             consensus: ConsensusConfig {
@@ -520,22 +528,6 @@ impl<'a> Keygen<'a> {
         })
     }
 
-    #[allow(clippy::type_complexity)]
-    fn endpoints(
-        &self,
-    ) -> Result<(BTreeMap<PeerId, PeerUrl>, BTreeMap<PeerId, LinkEndpoint>), KeygenError> {
-        let mut api = BTreeMap::new();
-        let mut links = BTreeMap::new();
-        for (peer, code) in &self.agreement.codes {
-            let PeerEndpoints::Tcp { api_url, p2p_url, cert } = &code.endpoints else {
-                return Err(malformed(*peer, Stage::Hello, "its setup code is for iroh"));
-            };
-            api.insert(*peer, PeerUrl { url: api_url.clone(), name: code.name.clone() });
-            links.insert(*peer, LinkEndpoint { url: p2p_url.clone(), cert: cert.clone() });
-        }
-        Ok((api, links))
-    }
-
     fn module_failed(&self, kind: ModuleKind, error: GenesisError) -> KeygenError {
         match error {
             GenesisError::BadContribution { peer } => {
@@ -543,6 +535,27 @@ impl<'a> Keygen<'a> {
             }
             other => KeygenError::Module { kind, reason: other.to_string() },
         }
+    }
+}
+
+/// Addresses by guardian: of the client API, and of the links.
+type Endpoints = (BTreeMap<PeerId, PeerUrl>, BTreeMap<PeerId, LinkEndpoint>);
+
+impl Agreement {
+    /// Where all guardians are, from their setup codes.
+    ///
+    /// Errors: `Malformed` if a code is for iroh, which is not supported.
+    pub fn endpoints(&self) -> Result<Endpoints, KeygenError> {
+        let mut api = BTreeMap::new();
+        let mut links = BTreeMap::new();
+        for (peer, code) in &self.codes {
+            let PeerEndpoints::Tcp { api_url, p2p_url, cert } = &code.endpoints else {
+                return Err(malformed(*peer, Stage::Hello, "its setup code is for iroh"));
+            };
+            api.insert(*peer, PeerUrl { url: api_url.clone(), name: code.name.clone() });
+            links.insert(*peer, LinkEndpoint { url: p2p_url.clone(), cert: cert.clone() });
+        }
+        Ok((api, links))
     }
 }
 

@@ -1,0 +1,186 @@
+//! What operators ask: health, balance sheet, backups, addresses, shutdown.
+//!
+//! Source: docs/protocol/core.md, section 8.4; docs/protocol/guardian.md, sections 4 and 8.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use moneta_core::api::{
+    AuditView, BackupStatistics, ConnectionType, FederationStatus, GuardianBackup, ModuleAuditView,
+    P2pConnection, P2pPeerStatus, PeerConnection, ServerStatus, StatusView, endpoint,
+};
+use moneta_core::{ApiError, ApiRequest, ApiUrl, SessionIndex, SignedBackupRequest, Timestamp};
+use moneta_net::api::to_result;
+use moneta_store::{Order, StoreError};
+use serde_json::json;
+
+use super::{Answer, Node, answer, store_failed};
+use crate::node::{backup, gossip, tables};
+
+pub(super) fn call(node: &Node, method: &str, request: &ApiRequest) -> Answer {
+    match method {
+        endpoint::STATUS => answer(request, || status(node).map_err(store_failed)),
+        endpoint::CONSENSUS_ORD_LATENCY => {
+            answer(request, || Ok(node.broadcast.status().ordering_latency_median))
+        }
+        endpoint::P2P_CONNECTION_STATUS => answer(request, || Ok(links(node))),
+        "moneta_consensus_status" => answer(request, || Ok(consensus_status(node))),
+        "moneta_links" => answer(request, || Ok(link_errors(node))),
+        endpoint::AUTH => for_admin(node, request, || Ok(())),
+        endpoint::AUDIT => for_admin(node, request, || audit(node)),
+        endpoint::BACKUP_STATISTICS => {
+            for_admin(node, request, || backup_statistics(node).map_err(store_failed))
+        }
+        endpoint::DOWNLOAD_GUARDIAN_BACKUP => for_admin(node, request, || {
+            let tar_archive_bytes = backup::archive(&node.config).map_err(ApiError::internal)?;
+            Ok(GuardianBackup { tar_archive_bytes })
+        }),
+        endpoint::SIGN_API_ANNOUNCEMENT => {
+            let url: ApiUrl = request.parse_params()?;
+            request.check_password(node.password.as_ref())?;
+            to_result(&gossip::sign_announcement(node, url).map_err(store_failed)?)
+        }
+        endpoint::SIGN_GUARDIAN_METADATA => {
+            let metadata = request.parse_params()?;
+            request.check_password(node.password.as_ref())?;
+            to_result(&gossip::sign_metadata(node, metadata).map_err(store_failed)?)
+        }
+        endpoint::SHUTDOWN => {
+            let session: Option<SessionIndex> = request.parse_params()?;
+            request.check_password(node.password.as_ref())?;
+            let session = session.map_or(u64::MAX, |session| session.0);
+            node.last_session.store(session, Ordering::Relaxed);
+            to_result(&())
+        }
+        other => Err(ApiError::not_found(other)),
+    }
+}
+
+fn for_admin<T: serde::Serialize>(
+    node: &Node,
+    request: &ApiRequest,
+    value: impl FnOnce() -> Result<T, ApiError>,
+) -> Answer {
+    answer(request, || {
+        request.check_password(node.password.as_ref())?;
+        value()
+    })
+}
+
+fn status(node: &Node) -> Result<StatusView, StoreError> {
+    let snapshot = node.store.snapshot();
+    let connected = node.links.as_ref().map(|links| links.status()).unwrap_or_default();
+    let mut peers = BTreeMap::new();
+    for peer in node.engine.size().peer_ids().filter(|peer| *peer != node.me()) {
+        let connection = match connected.get(&peer) {
+            Some(status) if status.connected => PeerConnection::Connected,
+            _ => PeerConnection::Disconnected,
+        };
+        peers.insert(peer, (node.engine.last_contribution(&snapshot, peer)?, connection));
+    }
+    let session_count = node.engine.session_count(&snapshot)?.0;
+    let federation = FederationStatus::new(session_count, peers, node.scheduled_shutdown());
+    Ok(StatusView { server: ServerStatus::ConsensusRunning, federation: Some(federation) })
+}
+
+fn links(node: &Node) -> P2pPeerStatus {
+    let status = node.links.as_ref().map(|links| links.status()).unwrap_or_default();
+    let view = |status: moneta_net::links::LinkStatus| {
+        let conn_type = Some(ConnectionType::Direct);
+        status.connected.then_some(P2pConnection { conn_type, rtt: status.rtt })
+    };
+    status.into_iter().map(|(peer, status)| (peer, view(status))).collect()
+}
+
+fn link_errors(node: &Node) -> serde_json::Value {
+    let status = node.links.as_ref().map(|links| links.status()).unwrap_or_default();
+    let view = |status: moneta_net::links::LinkStatus| {
+        json!({
+            "connected": status.connected,
+            "rtt_us": status.rtt.map(|rtt| rtt.as_micros() as u64),
+            "last_error": status.last_error,
+            "queued_bytes": status.queued_bytes,
+            "dropped_frames": status.dropped_frames,
+            "connections": status.connections,
+        })
+    };
+    let by_peer: BTreeMap<_, _> = status.into_iter().map(|(p, s)| (p, view(s))).collect();
+    json!(by_peer)
+}
+
+fn consensus_status(node: &Node) -> serde_json::Value {
+    let status = node.broadcast.status();
+    let chain = *node.chain_status.borrow();
+    json!({
+        "session": status.session,
+        "oldest_session": status.oldest_session,
+        "round": status.round,
+        "participation": format!("{:?}", status.participation),
+        "items_queued": status.items_queued,
+        "items_in_flight": status.items_in_flight,
+        "backlog_batches": status.backlog_batches,
+        "ordering_latency_median_us": status.ordering_latency_median.map(|l| l.as_micros() as u64),
+        "ordering_latency_p99_us": status.ordering_latency_p99.map(|l| l.as_micros() as u64),
+        "since_progress_ms": status.since_progress.as_millis() as u64,
+        "restarts": status.restarts,
+        "chain_block_count": chain.map(|chain| chain.block_count),
+        "chain_feerate_sat_per_kvb": chain.and_then(|chain| chain.feerate_sat_per_kvb),
+    })
+}
+
+fn audit(node: &Node) -> Result<AuditView, ApiError> {
+    let lines = node.engine.audit(&node.store.snapshot()).map_err(store_failed)?;
+    let msat = |net: i128| {
+        i64::try_from(net).map_err(|_| ApiError::internal("an amount does not fit the answer"))
+    };
+    let mut module_summaries = BTreeMap::new();
+    let mut total = 0_i128;
+    for line in lines {
+        total = total.saturating_add(line.net_msat);
+        let view = ModuleAuditView { net_assets: msat(line.net_msat)?, kind: line.kind };
+        module_summaries.insert(line.instance, view);
+    }
+    Ok(AuditView { net_assets: msat(total)?, module_summaries })
+}
+
+/// Stores a client's backup.
+///
+/// Errors: 400 with the texts and in the order of guardian.md 8.1.
+pub(super) fn store_backup(node: &Node, backup: SignedBackupRequest) -> Result<(), ApiError> {
+    let now = now();
+    let stored = node.store.update(|writes| {
+        let id = backup.request.id;
+        let known = tables::BACKUPS.get(writes, &id)?.map(|known| known.timestamp);
+        Ok::<_, StoreError>(match backup.check(known, now) {
+            Ok(()) => {
+                tables::BACKUPS.insert(writes, &id, &backup.into_snapshot());
+                Ok(())
+            }
+            Err(refusal) => Err(ApiError::bad_request(refusal)),
+        })
+    });
+    stored.map_err(store_failed)?
+}
+
+fn backup_statistics(node: &Node) -> Result<BackupStatistics, StoreError> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let now = now().since_epoch();
+    let mut statistics = BackupStatistics::default();
+    for row in tables::BACKUPS.scan(&node.store.snapshot(), Order::Ascending) {
+        let (_, snapshot) = row?;
+        let age = now.saturating_sub(snapshot.timestamp.since_epoch());
+        statistics.num_backups += 1;
+        statistics.total_size += snapshot.data.len() as u64;
+        statistics.refreshed_1d += u64::from(age <= DAY);
+        statistics.refreshed_1w += u64::from(age <= 7 * DAY);
+        statistics.refreshed_1m += u64::from(age <= 30 * DAY);
+        statistics.refreshed_3m += u64::from(age <= 90 * DAY);
+    }
+    Ok(statistics)
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix(since).unwrap_or_default()
+}

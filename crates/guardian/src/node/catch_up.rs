@@ -1,0 +1,124 @@
+//! Fetches signed sessions from peers when this guardian is behind.
+//!
+//! Peers tell on the links how many sessions they have signed. When one of them is ahead and
+//! consensus does not close the gap by itself within a moment, the missing sessions are fetched
+//! from the peers' public API, several at a time, and replayed in order. A peer that lies about
+//! its count or its sessions costs a request: everything fetched is verified against the
+//! threshold's signatures.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use moneta_core::api::endpoint;
+use moneta_core::session::{SessionStatusV2, SignerRule};
+use moneta_core::{ApiRequest, MeBase64, PeerId, SessionIndex, SignedSessionOutcome};
+use moneta_net::api::ApiConnector;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tracing::{debug, info};
+
+use super::ordering::Command;
+use super::peers::current_url;
+use super::shared::Node;
+
+/// How often peers' counts are compared with ours.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long consensus may take to close a gap of one session by itself: signatures of a session
+/// that ends here at the same moment are on their way.
+const PATIENCE_LOOKS: u32 = 6;
+
+/// Sessions fetched at the same time.
+const PARALLEL: usize = 32;
+
+/// Runs until dropped.
+pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
+    let connector = ApiConnector::default();
+    let mut behind_for = 0;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Ok(count) = node.session_count() else { continue };
+        let ahead = node.peers_ahead_of(count);
+        if ahead.is_empty() {
+            behind_for = 0;
+            continue;
+        }
+        behind_for += 1;
+        let far = !node.peers_ahead_of(SessionIndex(count.0 + 1)).is_empty();
+        if behind_for < PATIENCE_LOOKS && !far {
+            continue;
+        }
+        let fetched = fetch_from(&node, &connector, &commands, count).await;
+        if fetched > 0 {
+            info!(target: "moneta::node", sessions = fetched, from = %count, "caught up");
+            behind_for = 0;
+        }
+    }
+}
+
+/// Fetches sessions from `first` on as far as any peer has them; returns how many.
+async fn fetch_from(
+    node: &Arc<Node>,
+    connector: &ApiConnector,
+    commands: &mpsc::Sender<Command>,
+    first: SessionIndex,
+) -> u64 {
+    let claims = node.claims();
+    let last = claims.values().map(|count| count.0).max().unwrap_or(0);
+    let mut fetched = 0;
+    let sessions = stream::iter(first.0..last).map(|session| {
+        let (node, claims) = (node.clone(), claims.clone());
+        async move {
+            let session = SessionIndex(session);
+            (session, fetch(&node, connector, session, &claims).await)
+        }
+    });
+    let mut in_order = std::pin::pin!(sessions.buffered(PARALLEL));
+    while let Some((session, signed)) = in_order.next().await {
+        let Some(signed) = signed else { break };
+        if commands.send(Command::Replay(session, signed)).await.is_err() {
+            break;
+        }
+        fetched += 1;
+    }
+    fetched
+}
+
+/// Asks one peer after the other that claims to have the session.
+async fn fetch(
+    node: &Node,
+    connector: &ApiConnector,
+    session: SessionIndex,
+    claims: &BTreeMap<PeerId, SessionIndex>,
+) -> Option<SignedSessionOutcome> {
+    let mut peers: Vec<PeerId> =
+        claims.iter().filter(|(_, count)| **count > session).map(|(peer, _)| *peer).collect();
+    if !peers.is_empty() {
+        // Spreads the sessions over the peers.
+        let shift = session.0 as usize % peers.len();
+        peers.rotate_left(shift);
+    }
+    for peer in peers {
+        let url = current_url(node, peer)?;
+        let request = ApiRequest::new(json!(session));
+        let secret = node.api_secrets.first().map(String::as_str);
+        let answer = connector.call(&url, secret, endpoint::SIGNED_SESSION_STATUS, request).await;
+        let status = answer.map(serde_json::from_value::<MeBase64<SessionStatusV2>>);
+        let Ok(Ok(MeBase64(SessionStatusV2::Complete(signed)))) = status else {
+            debug!(target: "moneta::node", %peer, %session, "peer does not give the session");
+            continue;
+        };
+        let keys = &node.config.consensus.broadcast_public_keys;
+        match signed.verify(session, keys, SignerRule::ExactlyThreshold) {
+            Ok(()) => return Some(signed),
+            Err(error) => {
+                tracing::warn!(target: "moneta::node", %peer, %session, %error,
+                    "peer gave a session whose signatures do not verify");
+            }
+        }
+    }
+    None
+}

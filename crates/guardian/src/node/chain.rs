@@ -1,0 +1,139 @@
+//! The bitcoin side of a guardian: the view of the chain, blocks on request, broadcasts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moneta_module::server::{ChainStatus, Facts, Need};
+use moneta_net::Backoff;
+use moneta_net::chain::{ChainError, is_chain_of};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::NodeError;
+use super::shared::Node;
+
+/// Pauses between tries to fetch a block, which go on until the source answers.
+const FETCH_FIRST: Duration = Duration::from_millis(200);
+const FETCH_CAP: Duration = Duration::from_secs(30);
+
+/// Polls the chain source and broadcasts transactions, until dropped.
+///
+/// Errors: `WrongChain` if the source follows another network than the federation.
+pub(super) async fn watch(node: Arc<Node>) -> Result<(), NodeError> {
+    let mut next_broadcast = Instant::now();
+    loop {
+        if node.chain_id.get().is_none() {
+            identify(&node).await?;
+        }
+        let status = look(&node).await;
+        let changed = node.chain_status.send_if_modified(|known| {
+            let changed = *known != status;
+            *known = status;
+            changed
+        });
+        if changed {
+            debug!(target: "moneta::chain", ?status, "view of the chain");
+        }
+        if Instant::now() >= next_broadcast {
+            broadcast(&node).await;
+            next_broadcast = Instant::now() + node.pace.rebroadcast;
+        }
+        let pause = tokio::time::sleep(node.pace.chain_poll);
+        tokio::pin!(pause);
+        tokio::select! {
+            () = &mut pause => {}
+            // A freshly signed withdrawal should not wait for the next poll.
+            () = node.state_changed.notified() => next_broadcast = Instant::now(),
+        }
+    }
+}
+
+async fn identify(node: &Node) -> Result<(), NodeError> {
+    let network = node.config.consensus.network;
+    match node.chain.chain_id().await {
+        Ok(found) if is_chain_of(&found, network) => {
+            info!(target: "moneta::chain", %network, "bitcoin source connected");
+            let _ = node.chain_id.set(found);
+            Ok(())
+        }
+        Ok(found) => Err(NodeError::WrongChain { network, found }),
+        Err(error) => {
+            debug!(target: "moneta::chain", %error, "no answer from the bitcoin source");
+            Ok(())
+        }
+    }
+}
+
+/// One look; `None` if the source did not answer both questions.
+async fn look(node: &Node) -> Option<ChainStatus> {
+    node.chain_id.get()?;
+    let status = async {
+        let block_count = node.chain.block_count().await?;
+        let feerate_sat_per_kvb = node.chain.feerate_sat_per_kvb().await?;
+        Ok::<_, ChainError>(ChainStatus { block_count, feerate_sat_per_kvb })
+    };
+    match status.await {
+        Ok(status) => Some(status),
+        Err(error) => {
+            if node.chain_status.borrow().is_some() {
+                warn!(target: "moneta::chain", %error, "bitcoin source lost; deposits wait");
+            }
+            None
+        }
+    }
+}
+
+async fn broadcast(node: &Node) {
+    let transactions = match node.engine.broadcasts(&node.store.snapshot()) {
+        Ok(transactions) => transactions,
+        Err(error) => {
+            warn!(target: "moneta::chain", %error, "cannot read unconfirmed transactions");
+            return;
+        }
+    };
+    for transaction in transactions {
+        let txid = transaction.compute_txid();
+        match node.chain.broadcast(&transaction).await {
+            Ok(()) => debug!(target: "moneta::chain", %txid, "broadcast"),
+            Err(error) => debug!(target: "moneta::chain", %txid, %error, "not broadcast"),
+        }
+    }
+}
+
+/// Fetches what the engine needs; waits as long as it takes.
+pub(super) async fn fetch(node: &Node, need: Need, facts: &mut Facts) {
+    let Need::Blocks { from, to, block_count } = need;
+    facts.blocks.retain(|height, _| (from..to).contains(height));
+    let mut status = node.chain_status.subscribe();
+    let buried = |status: &Option<ChainStatus>| {
+        status.as_ref().is_some_and(|status| status.block_count >= block_count)
+    };
+    // Fails only if the sender is gone, which lives as long as the node.
+    if let Ok(status) = status.wait_for(buried).await {
+        facts.block_count = status.as_ref().map(|status| status.block_count);
+    }
+    let mut missing: BTreeMap<u64, ()> = (from..to).map(|height| (height, ())).collect();
+    missing.retain(|height, ()| !facts.blocks.contains_key(height));
+    for height in missing.into_keys() {
+        let block = fetch_block(node, height).await;
+        facts.blocks.insert(height, Arc::new(block));
+    }
+}
+
+async fn fetch_block(node: &Node, height: u64) -> bitcoin::Block {
+    let mut backoff = Backoff::new(FETCH_FIRST, FETCH_CAP);
+    loop {
+        let block = async {
+            let hash = node.chain.block_hash(height).await?;
+            node.chain.block(&hash).await
+        };
+        match block.await {
+            Ok(block) => return block,
+            Err(error) => {
+                warn!(target: "moneta::chain", height, %error, "block not available yet");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }
+    }
+}

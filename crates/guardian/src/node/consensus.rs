@@ -1,0 +1,187 @@
+//! A guardian in operation: opens everything, owns all tasks, closes everything.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use moneta_consensus::{Broadcast, Keys, LostFiles, Setup};
+use moneta_net::api::{ApiServer, Limits};
+use moneta_net::links::LinkLimits;
+use moneta_store::{Disk, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use super::api::{NodeApi, invite_code};
+use super::files::DataDir;
+use super::ordering::Ordering;
+use super::shared::Node;
+use super::waiters::Waiters;
+use super::{NodeError, Options, catch_up, chain, gossip, peers, proposals, signing};
+use crate::engine::Engine;
+use crate::setup::config::GuardianConfig;
+
+/// Messages to the writer that wait; signatures beyond that are dropped and repeated by peers,
+/// fetched sessions wait.
+const COMMANDS: usize = 256;
+
+/// The federation's state.
+const DATABASE: &str = "database.redb";
+/// Consensus' own files.
+const UNITS: &str = "units";
+/// What users scan to join.
+pub(super) const INVITE_FILE: &str = "invite-code";
+/// What clients download.
+const CLIENT_FILE: &str = "client.json";
+
+/// Runs until `stop` turns true or the guardian must halt.
+pub(super) async fn run(
+    dir: &DataDir,
+    config: GuardianConfig,
+    options: Options,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), NodeError> {
+    let modules = config.open_modules(&options.kinds)?;
+    let size = config.check()?;
+    let client_config = config.consensus.to_client_config(&options.kinds)?;
+    let store: Store = Disk::open_or_create(dir.join(DATABASE))?.into_store();
+    let engine = Engine::new(modules, size, config.consensus.version);
+    engine.check_books(&store.snapshot())?;
+    let session_count = engine.session_count(&store.snapshot())?;
+
+    let me = config.local.identity;
+    let (links, frames) = if size.total() > 1 {
+        let address = options.bind_links;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| NodeError::BindLinks { address, source })?;
+        let (links, frames) = peers::open_links(
+            me,
+            &config.private.tls_key,
+            &config.consensus.links,
+            listener,
+            LinkLimits::consensus(),
+        )?;
+        (Some(Arc::new(links)), Some(frames))
+    } else {
+        (None, None)
+    };
+    let public: Vec<_> = config.consensus.broadcast_public_keys.values().copied().collect();
+    let broadcast_key = config.broadcast_keypair();
+    let (broadcast, events) = Broadcast::start(Setup {
+        keys: Keys::new(me.index(), broadcast_key, &public)?,
+        dir: dir.join(UNITS),
+        first_session: session_count.0,
+        pacing: options.pace.consensus.clone(),
+        links: Arc::new(peers::ConsensusLinks(links.clone())),
+        lost_files: LostFiles::SitOut,
+    })
+    .await?;
+
+    let (own_stop, mut own_stopped) = watch::channel(false);
+    let node = Arc::new(Node {
+        federation: client_config.federation_id(),
+        client_config,
+        kinds: options.kinds,
+        broadcast_key,
+        engine,
+        store,
+        waiters: Waiters::default(),
+        broadcast: broadcast.clone(),
+        links: links.clone(),
+        chain: options.chain,
+        chain_status: watch::channel(None).0,
+        chain_id: OnceLock::new(),
+        password: options.password,
+        api_secrets: options.api_secrets.clone(),
+        release: options.release.to_string(),
+        pace: options.pace,
+        state_changed: Notify::new(),
+        proposals_due: Notify::new(),
+        news: Notify::new(),
+        claimed_sessions: Mutex::new(BTreeMap::new()),
+        last_session: AtomicU64::new(u64::MAX),
+        stop: own_stop,
+        config,
+    });
+    gossip::introduce_self(&node)?;
+    dir.write_json(CLIENT_FILE, &node.client_config)?;
+    match invite_code(&node) {
+        Ok(invite) => dir.write(INVITE_FILE, invite.as_bytes())?,
+        Err(reason) => error!(target: "moneta::node", %reason, "no invite code"),
+    }
+
+    let (commands, command_queue) = mpsc::channel(COMMANDS);
+    let mut tasks = Tasks::default();
+    tasks.spawn(Ordering::new(node.clone()).run(events, command_queue));
+    tasks.spawn(chain::watch(node.clone()));
+    tasks.spawn_endless(proposals::run(node.clone()));
+    if let (Some(links), Some(frames)) = (&links, frames) {
+        let dispatch = peers::dispatch(node.clone(), frames, broadcast.clone(), commands.clone());
+        tasks.spawn_endless(dispatch);
+        tasks.spawn_endless(peers::watch_links(node.clone(), links.clone()));
+        tasks.spawn_endless(signing::repeat(node.clone()));
+        tasks.spawn_endless(catch_up::run(node.clone(), commands.clone()));
+        tasks.spawn_endless(gossip::run(node.clone()));
+    }
+    let api = NodeApi::new(node.clone())?;
+    let limits = Limits::operation();
+    let server =
+        ApiServer::bind(options.bind_api, limits, options.api_secrets, Arc::new(api)).await?;
+    info!(target: "moneta::node", guardian = %me, guardians = size.total(), federation = %node.federation,
+        session = %session_count, "consensus is running");
+
+    let ended = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        _ = own_stopped.wait_for(|stop| *stop) => Ok(()),
+        failed = tasks.first_failure() => Err(failed),
+    };
+    server.shutdown().await;
+    // The writer may be inside a commit, which finishes; then nothing of ours writes any more.
+    tasks.stop().await;
+    broadcast.shutdown().await;
+    drop(node);
+    if let Some(links) = links.and_then(Arc::into_inner) {
+        links.shutdown().await;
+    }
+    match &ended {
+        Ok(()) => info!(target: "moneta::node", "stopped"),
+        Err(reason) => error!(target: "moneta::node", %reason, "stopped"),
+    }
+    ended
+}
+
+/// The tasks of a guardian; all end with the value.
+#[derive(Default)]
+struct Tasks(JoinSet<Result<(), NodeError>>);
+
+impl Tasks {
+    fn spawn(&mut self, task: impl Future<Output = Result<(), NodeError>> + Send + 'static) {
+        self.0.spawn(task);
+    }
+
+    fn spawn_endless(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            task.await;
+            Ok(())
+        });
+    }
+
+    /// Waits until a task fails, or dies.
+    async fn first_failure(&mut self) -> NodeError {
+        loop {
+            match self.0.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => return error,
+                Some(Err(error)) => return NodeError::ConsensusStopped(error.to_string()),
+                None => return NodeError::ConsensusStopped("all tasks ended".to_owned()),
+            }
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.0.shutdown().await;
+    }
+}

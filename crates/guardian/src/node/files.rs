@@ -1,0 +1,194 @@
+//! The data folder: its lock, its files, and how they are written.
+//!
+//! Every file is written beside its place, synced and renamed, so that a crash or a full disk
+//! leaves the old or the new file and nothing between. Files are readable by the owner only.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::setup::config::{ConsensusConfig, GuardianConfig, LocalConfig, PrivateConfig};
+
+/// The agreed configuration, equal on all guardians.
+pub const CONSENSUS_FILE: &str = "consensus.json";
+/// The secrets.
+pub const PRIVATE_FILE: &str = "private.json";
+/// Who this guardian is. Written last: with it the configuration is complete.
+pub const LOCAL_FILE: &str = "local.json";
+
+/// An open, locked data folder.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: Arc<File>,
+}
+
+/// Why the data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// Another process has it.
+    #[error("the data folder {path} is in use by another process; stop that one first")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is damaged.
+    #[error("{path} is damaged ({reason}); restore it from this guardian's backup")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Part of the configuration is missing.
+    #[error(
+        "{path} is missing beside the other configuration files; restore it from this guardian's backup"
+    )]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+impl DataDir {
+    /// Opens the folder, makes it if needed, and locks it until the value is dropped.
+    ///
+    /// Errors: `InUse` if another process has it, `Io`.
+    pub fn open(path: &Path) -> Result<Self, FilesError> {
+        let failed = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| FilesError::Io { action, path, source }
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed("make the data folder", path))?;
+        let lock_path = path.join("moneta.lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(failed("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) }),
+            Err(TryLockError::WouldBlock) => Err(FilesError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &lock_path)(source)),
+        }
+    }
+
+    /// Another handle to the same folder under the same lock.
+    pub(super) fn share(&self) -> Self {
+        Self { path: self.path.clone(), _lock: self._lock.clone() }
+    }
+
+    /// A folder inside this one, made if needed, under the same lock.
+    pub(super) fn subfolder(&self, name: &str) -> Result<Self, FilesError> {
+        let path = self.join(name);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|source| {
+            FilesError::Io { action: "make the folder", path: path.clone(), source }
+        })?;
+        Ok(Self { path, _lock: self._lock.clone() })
+    }
+
+    /// The path of something in the folder.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads the configuration; `None` if there is none yet.
+    ///
+    /// Errors: `Missing` or `Damaged` if it is there in part.
+    pub fn read_config(&self) -> Result<Option<GuardianConfig>, FilesError> {
+        // The local file is written last, so a folder without it is still in its ceremony.
+        let Some(local) = self.read_json::<LocalConfig>(LOCAL_FILE)? else { return Ok(None) };
+        let missing = |name: &str| FilesError::Missing { path: self.join(name) };
+        let consensus: Option<ConsensusConfig> = self.read_json(CONSENSUS_FILE)?;
+        let private: Option<PrivateConfig> = self.read_json(PRIVATE_FILE)?;
+        Ok(Some(GuardianConfig {
+            consensus: consensus.ok_or_else(|| missing(CONSENSUS_FILE))?,
+            private: private.ok_or_else(|| missing(PRIVATE_FILE))?,
+            local,
+        }))
+    }
+
+    /// Writes the configuration. Interrupted anywhere, the ceremony goes on after a restart.
+    pub fn write_config(&self, config: &GuardianConfig) -> Result<(), FilesError> {
+        self.write_json(CONSENSUS_FILE, &config.consensus)?;
+        self.write_json(PRIVATE_FILE, &config.private)?;
+        self.write_json(LOCAL_FILE, &config.local)
+    }
+
+    /// Reads a JSON file; `None` if there is none.
+    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, FilesError> {
+        let path = self.join(name);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(FilesError::Io { action: "read", path, source }),
+        };
+        // The error names line and column, never content: the file may hold secrets.
+        serde_json::from_slice(&text).map(Some).map_err(|error| FilesError::Damaged {
+            path,
+            reason: format!("line {} column {}", error.line(), error.column()),
+        })
+    }
+
+    /// Writes a JSON file.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), FilesError> {
+        let text = serde_json::to_vec_pretty(value).map_err(|error| FilesError::Io {
+            action: "encode",
+            path: self.join(name),
+            source: io::Error::other(error),
+        })?;
+        self.write(name, &text)
+    }
+
+    /// Writes a file: beside its place, synced, then renamed.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FilesError> {
+        let path = self.join(name);
+        let fresh = self.join(&format!("{name}.new"));
+        let written = (|| {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&fresh, &path)?;
+            File::open(&self.path)?.sync_all()
+        })();
+        written.map_err(|source| FilesError::Io { action: "write", path, source })
+    }
+
+    /// Removes a file if it is there.
+    pub fn remove(&self, name: &str) -> Result<(), FilesError> {
+        let path = self.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(FilesError::Io { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The node: everything around the engine that has a socket, a file or a clock.
+//!
+//! [`run`] is the whole life of `monetad`: it locks the data folder, serves the setup ceremony if
+//! there is no configuration yet, then runs consensus until it is told to stop.
+//!
+//! The task tree of a running guardian; each task is owned by [`run`] and ends with it:
+//!
+//! ```text
+//! run ─┬─ ApiServer          calls -> Node (reads snapshots, submits items, waits by key)
+//!      ├─ GuardianLinks      frames to and from the other guardians
+//!      ├─ Broadcast          consensus
+//!      ├─ ordering           the one writer of federation state: ordered units, signatures, replay
+//!      ├─ dispatch           frames of the links -> consensus, ordering, gossip
+//!      ├─ chain              polls the bitcoin source, broadcasts transactions
+//!      ├─ proposals          asks modules what they want ordered, after every change
+//!      ├─ signing            repeats signatures of a session until it is signed
+//!      ├─ catch_up           fetches signed sessions when peers are ahead
+//!      └─ gossip             spreads announcements and metadata
+//! ```
+//!
+//! Every channel between them is bounded; what happens at the bound stands where it is made.
+
+mod api;
+mod backup;
+mod catch_up;
+mod chain;
+mod consensus;
+mod files;
+mod gossip;
+mod ordering;
+mod peers;
+mod proposals;
+mod setup;
+mod shared;
+mod signing;
+mod tables;
+mod waiters;
+
+pub use backup::{RestoreError, restore};
+pub use files::{DataDir, FilesError};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moneta_core::setup_code::ReleaseVersion;
+use moneta_core::{ApiUrl, Secret};
+use moneta_module::setup::ServerKind;
+use moneta_net::chain::ChainSource;
+use tokio::sync::watch;
+
+/// Everything `monetad` is told by flags and environment.
+pub struct Options {
+    /// Where all state lives.
+    pub data_dir: PathBuf,
+    /// Password of admin calls; none means that they all fail.
+    pub password: Option<Secret>,
+    /// The bitcoin network of a federation that is set up here.
+    pub network: bitcoin::Network,
+    /// Where the API listens.
+    pub bind_api: SocketAddr,
+    /// Where other guardians are accepted.
+    pub bind_links: SocketAddr,
+    /// Where clients reach this guardian; needed for setup.
+    pub api_url: Option<ApiUrl>,
+    /// Where guardians reach this guardian; needed for setup.
+    pub link_url: Option<ApiUrl>,
+    /// Shared secrets of a private federation; the first is used for own calls.
+    pub api_secrets: Vec<String>,
+    /// The view of the bitcoin chain.
+    pub chain: Arc<dyn ChainSource>,
+    /// The kinds of modules this daemon implements.
+    pub kinds: Vec<Box<dyn ServerKind>>,
+    /// The release whose protocol is spoken.
+    pub release: ReleaseVersion,
+    /// How fast to go.
+    pub pace: Pace,
+}
+
+/// The times of a guardian.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Between two looks at the bitcoin source.
+    pub chain_poll: Duration,
+    /// Between two broadcasts of transactions that are not confirmed yet.
+    pub rebroadcast: Duration,
+    /// How long the node stays up after the session of a scheduled shutdown.
+    pub shutdown_grace: Duration,
+    /// Consensus.
+    pub consensus: moneta_consensus::Pacing,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            // One small local call; finding a block late delays deposits, not safety.
+            chain_poll: Duration::from_secs(5),
+            rebroadcast: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(60),
+            consensus: moneta_consensus::Pacing::default(),
+        }
+    }
+}
+
+impl Pace {
+    /// For local worlds and tests: blocks are noticed at once and sessions are short.
+    pub fn test() -> Self {
+        let consensus = moneta_consensus::Pacing {
+            max_age: Duration::from_secs(15),
+            solo_max_age: Duration::from_secs(5),
+            ..moneta_consensus::Pacing::default()
+        };
+        Self {
+            chain_poll: Duration::from_millis(100),
+            rebroadcast: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(2),
+            consensus,
+        }
+    }
+}
+
+/// Why a guardian stopped although nobody told it to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used: {0}")]
+    Config(#[from] crate::setup::config::ConfigError),
+    /// The store cannot be used.
+    #[error("the store cannot be used: {0}")]
+    Store(#[from] moneta_store::StoreError),
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] moneta_net::api::BindError),
+    /// The port for guardian links cannot be opened.
+    #[error("cannot listen on {address} for guardian links: {source}")]
+    BindLinks {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Links cannot start.
+    #[error(transparent)]
+    Links(#[from] moneta_net::links::LinkError),
+    /// An address of a guardian is malformed.
+    #[error("the link address of guardian {peer} is malformed: {source}")]
+    Address {
+        /// Whose.
+        peer: moneta_core::PeerId,
+        /// Why.
+        source: moneta_net::links::PeerAddressError,
+    },
+    /// Consensus cannot start.
+    #[error(transparent)]
+    Consensus(#[from] moneta_consensus::StartError),
+    /// The broadcast keys are unusable.
+    #[error("the guardians' broadcast keys are unusable: {0}")]
+    Keys(#[from] moneta_consensus::KeysError),
+    /// Consensus stopped by itself.
+    #[error("consensus stopped: {0}")]
+    ConsensusStopped(String),
+    /// The bitcoin source follows another network.
+    #[error("the bitcoin source is not on {network}: block 1 is {found}; check its address")]
+    WrongChain {
+        /// What the federation is on.
+        network: bitcoin::Network,
+        /// What the source has.
+        found: moneta_core::ChainId,
+    },
+    /// Key generation failed.
+    #[error("key generation failed: {0}; all guardians must set up anew, in empty data folders")]
+    Keygen(#[from] crate::setup::keygen::KeygenError),
+    /// The certificate for links could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Identity(#[from] moneta_net::links::IdentityError),
+    /// The own state is impossible. Nothing was signed since.
+    #[error("halted: {0}")]
+    Halt(#[from] crate::engine::Halt),
+}
+
+/// Lives the whole life of a guardian until `stop` turns true, then ends cleanly.
+///
+/// Errors: [`NodeError`]; the data folder is consistent then and may be started again.
+pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<(), NodeError> {
+    let dir = DataDir::open(&options.data_dir)?;
+    let config = match dir.read_config()? {
+        Some(config) => config,
+        None => match setup::run(&dir, &options, &mut stop).await? {
+            Some(config) => config,
+            None => return Ok(()),
+        },
+    };
+    consensus::run(&dir, config, options, stop).await
+}
