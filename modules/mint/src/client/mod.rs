@@ -1,0 +1,5 @@
+//! What a wallet does with e-cash.
+
+mod keys;
+
+pub use keys::{NoteKeys, NoteRequest, NoteSecrets};
