@@ -5,4 +5,5 @@
 //!
 //! Start reading at [`world`] for how everything runs together.
 
+pub mod daemon;
 pub mod world;

@@ -16,9 +16,9 @@ const PAYMENT: Amount = Amount::from_sat(250_000);
 /// What Bob takes out.
 const WITHDRAWAL: Amount = Amount::from_sat(100_000);
 
-/// Guardians wait for this many blocks on top of a deposit, so that no reorganisation undoes it.
-/// Source: docs/protocol/wallet.md, `finality_delay` on regtest.
-const FINALITY_BLOCKS: u64 = 10;
+/// Blocks that must lie on top of a deposit before guardians count it, so that no reorganisation undoes it.
+/// Source: docs/protocol/wallet.md section 1.7.1 (a vote is the number of blocks less 7).
+const FINALITY_BLOCKS: u64 = 7;
 
 /// Runs the whole story in `options.dir` and ends everything it started.
 ///
