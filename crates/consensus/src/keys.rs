@@ -225,8 +225,8 @@ pub(crate) mod tests {
     fn multisignature_needs_a_threshold_of_good_ones_and_our_size() {
         let keys = rings(4);
         let mut partial = NodeMap::with_size(NodeCount(4));
-        for i in 0..2 {
-            partial.insert(NodeIndex(i), keys[i].sign(b"m"));
+        for (i, key) in keys.iter().enumerate().take(2) {
+            partial.insert(NodeIndex(i), key.sign(b"m"));
         }
         assert!(!keys[3].is_complete(b"m", &partial));
         partial.insert(NodeIndex(2), keys[2].sign(b"m"));

@@ -170,10 +170,10 @@ impl Wire {
         if !input.is_empty() {
             return None;
         }
-        if let MessageView::NewestResponse { requester, unit: Some(unit) } = &view {
-            if !self.session.heard_of_own_unit(*requester, unit) {
-                return None;
-            }
+        if let MessageView::NewestResponse { requester, unit: Some(unit) } = &view
+            && !self.session.heard_of_own_unit(*requester, unit)
+        {
+            return None;
         }
         Some(message)
     }

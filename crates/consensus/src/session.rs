@@ -274,10 +274,10 @@ impl Session {
             state.own_unit_exists(self.index, round);
         }
         state.grown_at = now;
-        if let Some(newest) = state.newest.get_mut(creator) {
-            if newest.is_none_or(|(newest, _)| newest < round) {
-                *newest = Some((round, now));
-            }
+        if let Some(newest) = state.newest.get_mut(creator)
+            && newest.is_none_or(|(newest, _)| newest < round)
+        {
+            *newest = Some((round, now));
         }
         state.pace.saw(SeenUnit { creator, round, size_bytes: bytes.len(), heats, close });
         drop(state);

@@ -232,8 +232,8 @@ mod tests {
         for (broadcast, _) in &running {
             broadcast.shutdown().await;
         }
-        for me in 0..2 {
-            let keyring = Keyring(keys[me].clone());
+        for (me, keys) in keys.iter().enumerate() {
+            let keyring = Keyring(keys.clone());
             let path = dir.path().join(me.to_string());
             let records = UnitFile::open(&path, 0).unwrap().unwrap().0.records;
             let units: Vec<_> = records.iter().map(|r| UnitView::parse(r).unwrap()).collect();

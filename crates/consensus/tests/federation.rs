@@ -94,8 +94,6 @@ async fn session_edges_pass_without_a_stall_while_a_guardian_is_dead() {
     begin(&mut guardians).await;
     world.kill(3, guardians.pop().unwrap()).await;
     for session in 0..4 {
-        // By now the next session has collected for long, without the dead one.
-        guardians[0].until("held session is ready", |_| true).await;
         let item = format!("item for session {session}").into_bytes();
         guardians[1].submit(&item);
         for guardian in &mut guardians {
@@ -217,6 +215,9 @@ async fn item_in_a_unit_that_nobody_saw_survives_a_restart() {
     let lonely = guardians.pop().unwrap();
     lonely.submit(b"unseen");
     lonely.until("in a unit", |status| status.items_in_flight == 1).await;
+    // Taken by a unit is not saved yet; the next unit proves that this one is.
+    let taken_by = lonely.broadcast.status().round;
+    lonely.until("the unit is saved", |status| status.round > taken_by).await;
     world.kill(3, lonely).await;
     world.mute(3, false);
     let mut revived = world.start(3, 0).await;

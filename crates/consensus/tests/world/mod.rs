@@ -203,10 +203,10 @@ impl Guardian {
         let mut events = Vec::new();
         loop {
             events.push(self.next().await);
-            if let Some(Event::Ordered { items, .. }) = events.last() {
-                if items.iter().any(|found| found == item) {
-                    return events;
-                }
+            if let Some(Event::Ordered { items, .. }) = events.last()
+                && items.iter().any(|found| found == item)
+            {
+                return events;
             }
         }
     }
