@@ -1,0 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
+mod guardians;
+mod rules;
+mod scenarios;
