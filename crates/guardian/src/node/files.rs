@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use crate::setup::config::{ConsensusConfig, GuardianConfig, LocalConfig, PrivateConfig};
 
 /// The agreed configuration, equal on all guardians.
-pub const CONSENSUS_FILE: &str = "consensus.json";
+pub(super) const CONSENSUS_FILE: &str = "consensus.json";
 /// The secrets.
-pub const PRIVATE_FILE: &str = "private.json";
+pub(super) const PRIVATE_FILE: &str = "private.json";
 /// Who this guardian is. Written last: with it the configuration is complete.
-pub const LOCAL_FILE: &str = "local.json";
+pub(super) const LOCAL_FILE: &str = "local.json";
 
 /// An open, locked data folder.
 #[derive(Debug)]
