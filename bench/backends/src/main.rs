@@ -1,7 +1,7 @@
 //! Compares databases as the ground of the disk store, under the load of a guardian: small synced
 //! commits into a large set, long scans, random lookups, and a kill in the middle of a commit.
 //!
-//! `cargo run -p moneta-store --example backends -- [folder] [rows] [engine]`
+//! `cargo run --manifest-path bench/backends/Cargo.toml -- [folder] [rows] [engine]`
 //! The figures behind docs/decisions/0001-store-backend.md come from here. Linux only, since it
 //! reads /proc.
 
