@@ -14,7 +14,6 @@ use moneta_crypto::derive::DerivableSecret;
 use moneta_crypto::tbs::{
     BlindedMessage, BlindedSignature, BlindingKey, Message, Signature, blind, unblind,
 };
-use rand::RngCore;
 use zeroize::Zeroizing;
 
 use crate::words::{Denomination, MintOutput, Nonce, OutputV0, SpendableNote, Tweak};
@@ -59,16 +58,12 @@ impl NoteSecrets {
         sha256::Hash::hash(&*bytes).as_byte_array()[..2] == [0, 0]
     }
 
-    /// Tries `attempts` tweaks in a row from a random one on; returns those that the filter
+    /// Tries `attempts` tweaks in a row, counting up from `start`; returns those that the filter
     /// recognises. One of 65,536 does.
-    pub fn grind(&self, rng: &mut dyn RngCore, attempts: u32) -> Vec<Tweak> {
-        let mut start = [0; 16];
-        rng.fill_bytes(&mut start);
-        let start = u128::from_be_bytes(start);
+    pub fn grind(&self, start: u128, attempts: u32) -> impl Iterator<Item = Tweak> {
         (0..attempts)
-            .map(|step| start.wrapping_add(u128::from(step)).to_be_bytes())
+            .map(move |step| start.wrapping_add(u128::from(step)).to_be_bytes())
             .filter(|tweak| self.recognises(tweak))
-            .collect()
     }
 
     /// The keys of a note.

@@ -1,0 +1,185 @@
+//! From guardians' signature shares to notes.
+//!
+//! Shares are combined first and the results verified in one batch; shares are checked one by one
+//! only for notes that fail.
+//!
+//! Source: docs/protocol/mint.md, sections 1.3 and 3.7.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use moneta_core::id::PeerId;
+use moneta_core::peers::FederationSize;
+use moneta_crypto::tbs::{BlindedSignatureShare, combine, verify_batch, verify_share_batch};
+use moneta_module::client::Judgement;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::keys::{NoteKeys, NoteRequest, NoteSecrets};
+use crate::words::{MintConfig, SpendableNote};
+
+/// What came of guardians' answers.
+pub(super) struct Shares {
+    /// Guardians whose answers have the wrong shape.
+    pub(super) malformed: BTreeSet<PeerId>,
+    /// How many guardians' answers have the right one.
+    pub(super) well_formed: usize,
+    /// Per note that was asked for, in order.
+    pub(super) notes: Vec<IssuedNote>,
+}
+
+/// What came of one note.
+#[derive(Default)]
+pub(super) struct IssuedNote {
+    /// The note, verified.
+    pub(super) note: Option<SpendableNote>,
+    /// Guardians whose shares for it are wrong, as far as that was looked at.
+    pub(super) wrong: BTreeSet<PeerId>,
+}
+
+impl Shares {
+    /// Looks at the answers to a request for the shares of `requests`.
+    pub(super) fn examine(
+        config: &MintConfig,
+        secrets: &NoteSecrets,
+        size: FederationSize,
+        requests: &[NoteRequest],
+        answers: &BTreeMap<PeerId, Value>,
+    ) -> Self {
+        let mut malformed = BTreeSet::new();
+        let mut shares = BTreeMap::new();
+        for (peer, answer) in answers {
+            match Vec::<BlindedSignatureShare>::deserialize(answer) {
+                Ok(answer) if answer.len() == requests.len() => {
+                    shares.insert(*peer, answer);
+                }
+                _ => {
+                    malformed.insert(*peer);
+                }
+            }
+        }
+        let well_formed = shares.len();
+        let notes = if well_formed < size.threshold() {
+            requests.iter().map(|_| IssuedNote::default()).collect()
+        } else {
+            let keys: Vec<_> = requests.iter().map(|request| secrets.keys(*request)).collect();
+            Answered { config, size, requests, keys: &keys, shares: &shares }.notes()
+        };
+        Self { malformed, well_formed, notes }
+    }
+
+    /// The verdict where every honest guardian has every share: all notes, or who is to blame.
+    pub(super) fn judge_all(&self, size: FederationSize) -> Judgement {
+        if !self.malformed.is_empty() {
+            return Judgement::Bad(self.malformed.clone());
+        }
+        if self.well_formed < size.threshold() {
+            return Judgement::More;
+        }
+        if self.notes.iter().all(|issued| issued.note.is_some()) {
+            return Judgement::Enough;
+        }
+        let wrong: BTreeSet<_> =
+            self.notes.iter().flat_map(|issued| &issued.wrong).copied().collect();
+        // Nobody to blame: the public keys are inconsistent, which asking again does not mend.
+        if wrong.is_empty() { Judgement::Enough } else { Judgement::Bad(wrong) }
+    }
+
+    /// The verdict where an honest guardian may have been led to hold another share for the same
+    /// message: a note is given up once an honest guardian is among those with a wrong share.
+    pub(super) fn judge_each(&self, size: FederationSize) -> Judgement {
+        if !self.malformed.is_empty() {
+            return Judgement::Bad(self.malformed.clone());
+        }
+        let settled =
+            |issued: &IssuedNote| issued.note.is_some() || issued.wrong.len() >= size.one_honest();
+        if self.well_formed >= size.threshold() && self.notes.iter().all(settled) {
+            return Judgement::Enough;
+        }
+        Judgement::More
+    }
+}
+
+/// Answers of at least a threshold, of the right length each.
+struct Answered<'a> {
+    config: &'a MintConfig,
+    size: FederationSize,
+    requests: &'a [NoteRequest],
+    keys: &'a [NoteKeys],
+    shares: &'a BTreeMap<PeerId, Vec<BlindedSignatureShare>>,
+}
+
+impl Answered<'_> {
+    fn notes(&self) -> Vec<IssuedNote> {
+        let first: Vec<PeerId> = self.shares.keys().copied().take(self.size.threshold()).collect();
+        let mut notes: Vec<_> = self
+            .combine_and_verify((0..self.requests.len()).map(|index| (index, first.as_slice())))
+            .into_iter()
+            .map(|note| IssuedNote { note, wrong: BTreeSet::new() })
+            .collect();
+        for (index, issued) in notes.iter_mut().enumerate() {
+            if issued.note.is_none() {
+                *issued = self.sort_out(index);
+            }
+        }
+        notes
+    }
+
+    /// Checks every share of one note.
+    fn sort_out(&self, index: usize) -> IssuedNote {
+        let request = self.requests[index];
+        let blinded = self.keys[index].blinded();
+        let public = self.config.tbs_pks.get(&request.denomination);
+        let mut peers = Vec::new();
+        let mut items = Vec::new();
+        let mut wrong = BTreeSet::new();
+        for (peer, shares) in self.shares {
+            match public.and_then(|keys| keys.get(peer)) {
+                Some(key) => {
+                    peers.push(*peer);
+                    items.push((*key, blinded, shares[index]));
+                }
+                None => {
+                    wrong.insert(*peer);
+                }
+            }
+        }
+        let mut good = Vec::new();
+        for (peer, valid) in peers.into_iter().zip(verify_share_batch(&items)) {
+            if valid {
+                good.push(peer);
+            } else {
+                wrong.insert(peer);
+            }
+        }
+        good.truncate(self.size.threshold());
+        let enough = good.len() == self.size.threshold();
+        let note = enough.then(|| self.combine_and_verify([(index, good.as_slice())]).pop());
+        IssuedNote { note: note.flatten().flatten(), wrong }
+    }
+
+    /// Combines the shares of the given guardians, a threshold of them, for each of the given
+    /// notes.
+    fn combine_and_verify<'p>(
+        &self,
+        notes: impl IntoIterator<Item = (usize, &'p [PeerId])>,
+    ) -> Vec<Option<SpendableNote>> {
+        let mut results = Vec::new();
+        let mut positions = Vec::new();
+        let mut items = Vec::new();
+        for (index, peers) in notes {
+            let key = self.config.tbs_agg_pks.get(&self.requests[index].denomination);
+            let shares = peers.iter().map(|peer| (u64::from(peer.0), self.shares[peer][index]));
+            if let (Some(key), Ok(combined)) = (key, combine(&shares.collect())) {
+                let keys = &self.keys[index];
+                let signature = keys.unblind(&combined);
+                positions.push((results.len(), keys.note(signature)));
+                items.push((*key, keys.message(), signature));
+            }
+            results.push(None);
+        }
+        for ((position, note), valid) in positions.into_iter().zip(verify_batch(&items)) {
+            results[position] = valid.then_some(note);
+        }
+        results
+    }
+}
