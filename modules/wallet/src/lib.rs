@@ -22,6 +22,8 @@
 pub mod descriptor;
 pub mod words;
 
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

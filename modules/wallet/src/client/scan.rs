@@ -1,0 +1,188 @@
+//! The scanner: reads the federation's log of outputs and starts a claim for each of ours.
+//!
+//! Source: docs/protocol/wallet.md, section 1.10.
+
+use moneta_core::{Decode, Encode};
+use moneta_module::client::{NewOperation, Outcome, Stop, SubmitError, Timestamp, Turn, Wait};
+use moneta_store::StoreError;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::calls::output_slice_call;
+use super::tables::{BY_SCRIPT, DEPOSITS, Deposit, DepositStatus, SEARCH, VALID, WATCHED_UNTIL};
+use super::{Claim, Machine, WalletClient, stop};
+use crate::words::OutputInfo;
+
+/// How many positions are read at once. Guardians serve this many.
+const SLICE: u64 = 1000;
+/// How many positions are read now and then. Entries that are no P2WSH are hidden, so a run of a
+/// thousand of them looks like the end of the log; anybody can make one for some dust. Our
+/// guardians serve this many, those of the reference any number.
+const LONG_SLICE: u64 = 10_000;
+/// Every how many empty answers the long slice is read.
+const LONG_SLICE_EVERY: u64 = 8;
+
+/// Pause between empty answers while the user waits for a deposit.
+const WATCHED_PAUSE_MS: u64 = 1000;
+/// Pause between empty answers otherwise. A deposit takes an hour on the chain.
+const PAUSE_MS: u64 = 10_000;
+/// Pause between two parts of a search, so that the driver gets to do other things.
+const SEARCH_PAUSE_MS: u64 = 1;
+
+/// The states of the scanner.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Scanner {
+    /// Searches the next valid address, part by part.
+    Search {
+        /// Where reading goes on.
+        next_output: u64,
+        /// When the next part begins.
+        until_ms: u64,
+    },
+    /// Reads the log.
+    Read {
+        /// From this position.
+        next_output: u64,
+        /// How many answers in a row were empty.
+        empty: u64,
+    },
+    /// Pauses.
+    Idle {
+        /// Where reading goes on.
+        next_output: u64,
+        /// How many answers in a row were empty.
+        empty: u64,
+        /// When reading goes on.
+        until_ms: u64,
+    },
+}
+
+impl Scanner {
+    pub(super) fn wait(&self) -> Wait {
+        match self {
+            Self::Search { until_ms, .. } | Self::Idle { until_ms, .. } => {
+                Wait::until(Timestamp(*until_ms))
+            }
+            Self::Read { next_output, empty } => {
+                Wait::call(output_slice_call(*next_output, end_of_slice(*next_output, *empty)))
+            }
+        }
+    }
+}
+
+fn end_of_slice(start: u64, empty: u64) -> u64 {
+    let is_long = empty % LONG_SLICE_EVERY == LONG_SLICE_EVERY - 1;
+    start.saturating_add(if is_long { LONG_SLICE } else { SLICE })
+}
+
+impl WalletClient {
+    pub(super) fn advance_scanner(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        scanner: Scanner,
+        outcome: Outcome,
+    ) -> Result<Scanner, Stop> {
+        match scanner {
+            Scanner::Search { next_output, .. } => {
+                if self.search(&mut *turn.state())? {
+                    return Ok(Scanner::Read { next_output, empty: 0 });
+                }
+                let until_ms = turn.now().after_ms(SEARCH_PAUSE_MS).0;
+                Ok(Scanner::Search { next_output, until_ms })
+            }
+            Scanner::Idle { next_output, empty, .. } => Ok(Scanner::Read { next_output, empty }),
+            Scanner::Read { next_output, empty } => {
+                let slice = match &outcome {
+                    Outcome::Answer(answer) => Vec::<OutputInfo>::deserialize(answer).ok(),
+                    _ => None,
+                };
+                match slice {
+                    Some(slice) if !slice.is_empty() => {
+                        self.take_slice(turn, next_output, empty, slice)
+                    }
+                    Some(_) => self.idle(turn, next_output, empty.wrapping_add(1)),
+                    None => self.idle(turn, next_output, empty),
+                }
+            }
+        }
+    }
+
+    /// Goes through the entries in order. The search for a new address comes before the entries
+    /// behind the one that used up the last: they may pay it already.
+    fn take_slice(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        next_output: u64,
+        empty: u64,
+        slice: Vec<OutputInfo>,
+    ) -> Result<Scanner, Stop> {
+        let end = end_of_slice(next_output, empty);
+        let mut next = next_output;
+        for output in slice {
+            // What was not asked for is not looked at.
+            if output.index < next || output.index >= end {
+                continue;
+            }
+            next = output.index + 1;
+            let address_index = BY_SCRIPT.get(&*turn.state(), &output.script)?;
+            let Some(address_index) = address_index else { continue };
+            if !output.spent {
+                self.found(turn, address_index, &output)?;
+            }
+            let newest = VALID.last_key(&*turn.state(), &())?;
+            if newest == Some(address_index) {
+                SEARCH.insert(&mut *turn.state(), &(), &address_index.saturating_add(1));
+                return Ok(Scanner::Search { next_output: next, until_ms: turn.now().0 });
+            }
+        }
+        if next == next_output {
+            return self.idle(turn, next, empty);
+        }
+        Ok(Scanner::Read { next_output: next, empty: 0 })
+    }
+
+    /// Notes an unclaimed deposit and starts its claim, unless it is known.
+    fn found(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        address_index: u64,
+        output: &OutputInfo,
+    ) -> Result<(), Stop> {
+        if DEPOSITS.contains(&*turn.state(), &output.index)? {
+            return Ok(());
+        }
+        let address = self.address_of(&output.script).to_string();
+        let OutputInfo { index, value, outpoint, .. } = *output;
+        let operation = NewOperation {
+            id: Some(self.deposit_operation(index)),
+            kind: "deposit",
+            details: json!({ "address": address, "value": value.to_sat(), "outpoint": outpoint }),
+        };
+        match turn.begin_operation(operation) {
+            Ok(_) => {}
+            Err(SubmitError::OperationExists(_)) => return Ok(()),
+            Err(error) => return Err(stop(error)),
+        }
+        let deposit = Deposit { address_index, value, outpoint, status: DepositStatus::Waiting };
+        DEPOSITS.insert(&mut *turn.state(), &index, &deposit);
+        turn.spawn(&Machine::Claim(Claim::new(index)));
+        Ok(())
+    }
+
+    fn idle(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        next_output: u64,
+        empty: u64,
+    ) -> Result<Scanner, Stop> {
+        let pause = if self.is_watched(turn)? { WATCHED_PAUSE_MS } else { PAUSE_MS };
+        let until_ms = turn.now().after_ms(pause).0;
+        Ok(Scanner::Idle { next_output, empty, until_ms })
+    }
+
+    /// Whether the user waits for a deposit.
+    pub(super) fn is_watched(&self, turn: &mut Turn<'_, Machine>) -> Result<bool, StoreError> {
+        let now = turn.now().0;
+        Ok(WATCHED_UNTIL.get(&*turn.state(), &())?.is_some_and(|until| now < until))
+    }
+}

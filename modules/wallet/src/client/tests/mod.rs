@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used)]
+
+mod deposits;
+mod host;
+mod scanning;
+mod withdrawals;
+mod world;
