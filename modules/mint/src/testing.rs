@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use moneta_core::peers::FederationSize;
-use moneta_core::{OutPoint, PeerId, TransactionId};
+use moneta_core::{OutPoint, PeerId, Transaction, TransactionId};
 use moneta_crypto::dkg::{Shape, deal_trusted};
 use moneta_module::server::{
     Facts, Fault, InputEffect, OutputEffect, Processing, ServerModule, View,
@@ -33,6 +34,8 @@ pub(crate) struct Federation {
     pub(crate) size: FederationSize,
     pub(crate) config: MintConfig,
     pub(crate) guardians: Vec<Guardian>,
+    /// Accepted transactions, for tests that read history.
+    pub(crate) history: RefCell<Vec<Transaction>>,
 }
 
 /// Why a transaction is refused.
@@ -80,7 +83,12 @@ impl Federation {
             Guardian { server: MintServer::new(config.clone(), private), store: Memory::store() }
         });
         let guardians = guardians.collect();
-        Self { size: FederationSize::new(total).unwrap(), config, guardians }
+        Self {
+            size: FederationSize::new(total).unwrap(),
+            config,
+            guardians,
+            history: RefCell::default(),
+        }
     }
 
     /// Runs a transaction on all guardians, all or nothing; they must agree.

@@ -18,6 +18,7 @@ mod issue;
 mod keys;
 mod receive;
 mod recovery;
+mod search;
 mod selection;
 mod send;
 mod stock;
@@ -28,6 +29,7 @@ pub use bundle::{Bundle, Purpose};
 pub use keys::{NoteKeys, NoteRequest, NoteSecrets};
 pub use receive::{CancelError, ReceiveError};
 pub use recovery::Recovery;
+pub use search::Search;
 pub use send::{SendError, SendProgress};
 
 use std::collections::BTreeMap;
@@ -89,6 +91,8 @@ pub enum Machine {
     Bundle(Bundle),
     /// Finds the notes of a wallet that was restored.
     Recovery(Recovery),
+    /// Finds outputs in history whose signature shares are not to be had otherwise.
+    Search(Search),
 }
 
 /// A turn of this module.
@@ -143,8 +147,8 @@ impl MintClient {
         stock::notes_set_aside(state)
     }
 
-    /// What recovery found and could not complete, because guardians hold other signature shares
-    /// for the same messages.
+    /// What recovery found and could not complete yet, because guardians hold other signature
+    /// shares for the same messages. A search through history is on its way.
     pub fn unresolved(&self, state: &dyn Read) -> Result<Vec<NoteRequest>, StoreError> {
         stock::unresolved(state)
     }
@@ -240,6 +244,7 @@ impl ClientModule for MintClient {
             Machine::Grinder(next) => Wait::until(Timestamp(*next)),
             Machine::Bundle(bundle) => bundle.wait(origin),
             Machine::Recovery(recovery) => self.wait_in_recovery(recovery),
+            Machine::Search(search) => self.wait_in_search(search),
         }
     }
 
@@ -255,6 +260,10 @@ impl ClientModule for MintClient {
                 self.shares(&bundle.requests, answers).judge_all(self.env.size)
             }
             Machine::Recovery(recovery) => self.judge_in_recovery(recovery, answers),
+            Machine::Search(Search::Located { request, .. }) => {
+                self.shares(&[*request], answers).judge_all(self.env.size)
+            }
+            Machine::Search(_) => Judgement::Enough,
         }
     }
 
@@ -273,6 +282,9 @@ impl ClientModule for MintClient {
             Machine::Recovery(recovery) => {
                 let next = self.advance_recovery(turn, recovery, outcome)?;
                 Ok(next.map(Machine::Recovery))
+            }
+            Machine::Search(search) => {
+                Ok(self.advance_search(turn, search, outcome)?.map(Machine::Search))
             }
         }
     }

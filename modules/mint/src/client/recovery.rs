@@ -11,7 +11,8 @@
 //!
 //! Signature shares are found by blinded message, and everybody can have another share stored for
 //! a known message. So notes are asked for in small groups, each judged by itself, and a group that
-//! guardians refuse is asked for in halves.
+//! guardians refuse is asked for in halves. What is left after that is searched for in history
+//! (`search.rs`).
 //!
 //! Source: docs/protocol/mint.md, sections 3.11 and 6.2.
 
@@ -222,6 +223,7 @@ impl MintClient {
             "kind": KIND,
             "amount": recovered,
         });
+        self.begin_search(turn)?;
         let end = Some(End::Succeeded);
         turn.note(Note { kind: "module-recovery-completed", payload, end });
         Ok(None)

@@ -189,6 +189,10 @@ pub(super) fn put_unresolved(state: &mut dyn Write, hash: &hash160::Hash, reques
     UNRESOLVED.insert(state, hash, request);
 }
 
+pub(super) fn remove_unresolved(state: &mut dyn Write, hash: &hash160::Hash) {
+    UNRESOLVED.remove(state, hash);
+}
+
 /// Notes that were found and could not be completed.
 pub(super) fn unresolved(state: &dyn Read) -> Result<Vec<NoteRequest>, StoreError> {
     UNRESOLVED.scan(state, Order::Ascending).map(|row| row.map(|(_, request)| request)).collect()

@@ -359,26 +359,35 @@ fn repeated_outputs_of_others_neither_stop_nor_fool_recovery() {
     assert_eq!(restored.client.unresolved(&restored.store.snapshot()).unwrap(), []);
 }
 
-/// Guardians of another make answer with the latest share, or with a refusal.
+/// Guardians of another make answer with the latest share for a message, here one of no use for
+/// the first note of each group. Such notes are found through history.
 #[test]
-fn notes_whose_shares_are_not_to_be_had_do_not_stop_the_others() {
-    let (federation, wallet) = funded(5_000_000);
-    let mut restored = Wallet::new(&federation, 1);
-    restored.act(|client, turn| client.begin(turn, true)).unwrap();
-    restored.meddler = Box::new(|_, endpoint, mut answer| {
-        if endpoint == "recovery_signature_shares" {
-            // A share of something else for the first note of each group.
-            let infinity = format!("c0{}", "0".repeat(94));
-            answer[0] = Value::from(infinity);
+fn notes_whose_shares_by_message_are_of_no_use_are_found_through_history() {
+    let (federation, mut wallet) = funded(5_000_000);
+    wallet.pay(2_000_000).unwrap();
+    wallet.settle(&federation);
+    for history_is_lost in [true, false] {
+        let mut restored = Wallet::new(&federation, 1);
+        restored.act(|client, turn| client.begin(turn, true)).unwrap();
+        restored.crash_rate = 0.2;
+        restored.meddler = Box::new(|_, endpoint, mut answer| {
+            if endpoint == "recovery_signature_shares" {
+                answer[0] = Value::from(format!("c0{}", "0".repeat(94)));
+            }
+            Some(answer)
+        });
+        let history = federation.history.borrow().clone();
+        if history_is_lost {
+            federation.history.borrow_mut().clear();
         }
-        Some(answer)
-    });
-    restored.settle(&federation);
-    assert!(restored.is_idle());
-    let unresolved = restored.client.unresolved(&restored.store.snapshot()).unwrap();
-    assert!(!unresolved.is_empty() && unresolved.len() <= 2);
-    let missing: u64 = unresolved.iter().map(|r| r.denomination.value().unwrap().0).sum();
-    assert_eq!(restored.holdings() + missing, wallet.holdings());
+        restored.settle(&federation);
+        assert!(restored.is_idle());
+        *federation.history.borrow_mut() = history;
+        let unresolved = restored.client.unresolved(&restored.store.snapshot()).unwrap();
+        assert_eq!(unresolved.is_empty(), !history_is_lost);
+        let missing: u64 = unresolved.iter().map(|r| r.denomination.value().unwrap().0).sum();
+        assert_eq!(restored.holdings() + missing, wallet.holdings());
+    }
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use bitcoin::secp256k1::{Keypair, Secp256k1};
+use moneta_core::MeHex;
 use moneta_core::envelope::InputEnvelope;
 use moneta_core::id::{FederationId, IdxRange, ModuleInstanceId, TransactionId};
+use moneta_core::session::{AcceptedItem, ConsensusItem, SessionOutcome};
 use moneta_core::transaction::{MAX_TX_SIZE_BYTES, Transaction, TransactionError};
 use moneta_crypto::derive::DerivableSecret;
 use moneta_module::client::{Call, Host, Note, Strategy, Submitted, Target};
@@ -327,6 +329,9 @@ impl Wallet {
             self.reject_next = self.reject_next.saturating_sub(1);
             let accepted = !rejected && federation.process(txid, &inputs, &outputs).is_ok();
             self.fates.insert(txid, accepted);
+            if accepted {
+                federation.history.borrow_mut().push(transaction);
+            }
         }
         any
     }
@@ -384,7 +389,14 @@ impl Wallet {
         origin: Option<Origin>,
         call: &Call,
     ) -> Option<Outcome> {
-        let Target::Module(endpoint) = call.target else { panic!("a core call") };
+        let endpoint = match call.target {
+            Target::Module(endpoint) => endpoint,
+            Target::Core("session_count") => return Some(Outcome::Answer(Value::from(1))),
+            Target::Core("await_session_outcome") => {
+                return Some(Outcome::Answer(session(federation, &call.params)));
+            }
+            Target::Core(other) => panic!("{other} is not called"),
+        };
         let mut answers = BTreeMap::new();
         let mut refusals = 0;
         for (peer, guardian) in federation.size.peer_ids().zip(&federation.guardians) {
@@ -425,4 +437,16 @@ impl Wallet {
         }
         None
     }
+}
+
+/// History in two sessions.
+fn session(federation: &Federation, index: &Value) -> Value {
+    let history = federation.history.borrow();
+    let (first, second) = history.split_at(history.len() / 2);
+    let transactions = if index == 0 { first } else { second };
+    let items = transactions.iter().map(|transaction| AcceptedItem {
+        item: ConsensusItem::Transaction(transaction.clone()),
+        peer: PeerId::new(0),
+    });
+    serde_json::to_value(MeHex(SessionOutcome { items: items.collect() })).unwrap()
 }
