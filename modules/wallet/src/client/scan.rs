@@ -43,14 +43,14 @@ pub enum Scanner {
     Read {
         /// From this position.
         next_output: u64,
-        /// How many answers in a row were empty.
+        /// How many answers in a row showed nothing.
         empty: u64,
     },
     /// Pauses.
     Idle {
         /// Where reading goes on.
         next_output: u64,
-        /// How many answers in a row were empty.
+        /// How many answers in a row showed nothing.
         empty: u64,
         /// When reading goes on.
         until_ms: u64,
@@ -100,8 +100,8 @@ impl WalletClient {
                     Some(slice) if !slice.is_empty() => {
                         self.take_slice(turn, next_output, empty, slice)
                     }
-                    Some(_) => self.idle(turn, next_output, empty.wrapping_add(1)),
-                    None => self.idle(turn, next_output, empty),
+                    // A refusal counts as well: it may be the long slice that is refused.
+                    _ => self.idle(turn, next_output, empty.wrapping_add(1)),
                 }
             }
         }
@@ -136,7 +136,7 @@ impl WalletClient {
             }
         }
         if next == next_output {
-            return self.idle(turn, next, empty);
+            return self.idle(turn, next, empty.wrapping_add(1));
         }
         Ok(Scanner::Read { next_output: next, empty: 0 })
     }

@@ -60,9 +60,9 @@ impl WalletServer {
         if from == to || is_first {
             return Ok(());
         }
-        let need = Need::Blocks { from, to, block_count: to.saturating_add(FINALITY_DELAY) };
-        let Need::Blocks { block_count, .. } = need;
-        if !call.facts.block_count.is_some_and(|known| known >= block_count) {
+        let block_count = to.saturating_add(FINALITY_DELAY);
+        let need = Need::Blocks { from, to, block_count };
+        if call.facts.block_count.is_none_or(|known| known < block_count) {
             return Err(Fault::Blocked(need));
         }
         for height in from..to {

@@ -161,7 +161,7 @@ fn check_witness(transaction: &Transaction, index: usize, spent: &TxOut, thresho
         let signature = bitcoin::ecdsa::Signature::from_slice(signature).unwrap();
         assert_eq!(signature.sighash_type, EcdsaSighashType::All);
         let verifies = |key| SECP.verify_ecdsa(&message, &signature.signature, &key).is_ok();
-        assert!(keys.any(|key| verifies(key)), "a signature fits no later key");
+        assert!(keys.any(verifies), "a signature fits no later key");
     }
 }
 
