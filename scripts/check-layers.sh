@@ -25,6 +25,7 @@ moneta-client       module store core crypto net
 moneta-guardian     consensus module store core crypto net
 moneta-sim          guardian client consensus module mint wallet meta store core crypto
 moneta              guardian client consensus module mint wallet meta store core crypto net
+moneta-bench        moneta client module mint wallet meta core
 TABLE
 }
 
@@ -32,7 +33,7 @@ check_dependencies() {
   allowed | awk '
     NR == FNR {
       known[$1] = 1
-      for (i = 2; i <= NF; i++) may[$1, "moneta-" $i] = 1
+      for (i = 2; i <= NF; i++) may[$1, $i == "moneta" ? $i : "moneta-" $i] = 1
       next
     }
     /^0/ { package = substr($1, 2); if (!(package in known)) print "dependencies: " package " has no line in scripts/check-layers.sh" }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use moneta_core::{
     ApiUrl,
-    api::{ApiRequest, StatusView},
+    api::{ApiError, ApiRequest, StatusView},
     secret::Secret,
 };
 use moneta_net::api::{ApiConnector, CallError, ConnectorOptions};
@@ -252,9 +252,12 @@ impl Guardian {
             match self.call("setup_status", Value::Null).await {
                 Ok(Value::String(status)) if accept(&status) => Ok(Probe::Ready(())),
                 Ok(status) => Ok(Probe::Waiting(format!("it says {status}"))),
-                // The port is silent between the phases.
+                // The port closes between the phases, with an error for calls that are open then.
                 Err(error) => match error.downcast_ref::<CallError>() {
                     Some(CallError::Unreachable { .. } | CallError::Timeout) => {
+                        Ok(Probe::Waiting(format!("{error:#}")))
+                    }
+                    Some(CallError::Rejected(refusal)) if refusal.code == ApiError::INTERNAL => {
                         Ok(Probe::Waiting(format!("{error:#}")))
                     }
                     _ => Err(error),

@@ -17,7 +17,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -92,6 +92,8 @@ pub struct World {
     pub invite: String,
     /// The password of every guardian's admin endpoints.
     pub admin_password: String,
+    /// How long the ceremony took: from the first setup call to a federation that answers.
+    pub ceremony_time: Duration,
     programs: Programs,
     dir: PathBuf,
 }
@@ -131,11 +133,13 @@ impl World {
         narrator.done("they wait for the ceremony");
 
         narrator.begin("Hold the ceremony: exchange setup codes, generate keys together");
+        let ceremony_began = Instant::now();
         ceremony::hold(&mut guardians, &federation_name).await?;
+        let ceremony_time = ceremony_began.elapsed();
         let invite = guardians[0].read_invite().await?;
         narrator.done("no guardian knows the whole key");
 
-        Ok(Self { guardians, bitcoind, invite, admin_password, programs, dir })
+        Ok(Self { guardians, bitcoind, invite, admin_password, ceremony_time, programs, dir })
     }
 
     /// The folder everything lies in, absolute.
