@@ -40,7 +40,7 @@ pub use tables::MachineId;
 use std::collections::BTreeMap;
 
 use moneta_core::amount::{AmountUnit, Msat};
-use moneta_core::id::{ModuleInstanceId, TransactionId};
+use moneta_core::id::{ModuleInstanceId, OperationId, TransactionId};
 use moneta_core::peers::FederationSize;
 use moneta_core::transaction::ModuleFailure;
 use moneta_module::client::{ClientModule, Outcome, Stop, Timestamp, Turn};
@@ -261,6 +261,17 @@ impl Driver {
     /// How many transactions have an open fate, and how many machines run.
     pub fn pending(&self) -> (usize, usize) {
         (self.submissions.len(), self.machines.len())
+    }
+
+    /// The operations that still have machines running, with their number. An operation that has
+    /// ended may be among them: its change is still on its way then. Machines that run for the
+    /// wallet's whole life belong to no operation.
+    pub fn under_way(&self) -> BTreeMap<OperationId, usize> {
+        let mut running = BTreeMap::new();
+        for id in self.machines.values().filter_map(|machine| machine.stored.operation) {
+            *running.entry(id).or_default() += 1;
+        }
+        running
     }
 
     fn begin_module(

@@ -14,6 +14,23 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{Transport, now};
 use crate::query::{CallFailure, Pace, Query};
 
+/// Why a question to the guardians has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// Unavailable: too few guardians answered in time, or they did not agree.
+    #[error("too few guardians gave the same answer")]
+    NoAnswer,
+    /// Refused: more guardians than can be faulty refuse to answer.
+    #[error("guardians refuse to answer: {message} (code {code})")]
+    Refused {
+        /// Code of one refusal.
+        code: i32,
+        /// Its text.
+        message: String,
+    },
+}
+
 /// Asks all guardians until a threshold gives equal answers. `None` when they refuse, or at the
 /// limit.
 pub(super) async fn agree(
@@ -22,12 +39,26 @@ pub(super) async fn agree(
     method: &str,
     limit: Duration,
 ) -> Option<Value> {
-    let mut query = Query::new(Strategy::Agree, size, Pace::CALLS, 0);
+    ask(transport, size, method, Value::Null, Strategy::Agree, limit).await.ok()
+}
+
+/// Asks all guardians until a threshold gives equal answers, or until the limit.
+///
+/// `strategy` is `Agree` or `AgreeOnce`: there is no machine here that could judge answers.
+pub(super) async fn ask(
+    transport: &Arc<dyn Transport>,
+    size: FederationSize,
+    method: &str,
+    params: Value,
+    strategy: Strategy,
+    limit: Duration,
+) -> Result<Value, AskError> {
+    let mut query = Query::new(strategy, size, Pace::CALLS, 0);
     let mut calls = JoinSet::new();
     let asking = async {
         loop {
             for peer in query.ask(now()) {
-                let call = transport.call(peer, method.to_owned(), Value::Null);
+                let call = transport.call(peer, method.to_owned(), params.clone());
                 calls.spawn(async move { (peer, call.await) });
             }
             let pause = query.next_wakeup().map(|wakeup| wakeup.0.saturating_sub(now().0));
@@ -36,15 +67,18 @@ pub(super) async fn agree(
                 Some(Ok((peer, result))) = calls.join_next() => query.answer(peer, result, now()),
                 () = sleep_until(wakeup) => {}
             }
-            let unjudged = |_: &_| Err(());
-            match query.outcome(now(), unjudged) {
-                Ok(Some(Outcome::Answer(answer))) => return Some(answer),
-                Ok(Some(_)) | Err(()) => return None,
-                Ok(None) => {}
+            let unjudged = |_: &_| Err(AskError::NoAnswer);
+            match query.outcome(now(), unjudged)? {
+                Some(Outcome::Answer(answer)) => return Ok(answer),
+                Some(Outcome::CallRefused { code, message }) => {
+                    return Err(AskError::Refused { code, message });
+                }
+                Some(_) => return Err(AskError::NoAnswer),
+                None => {}
             }
         }
     };
-    tokio::time::timeout(limit, asking).await.ok().flatten()
+    tokio::time::timeout(limit, asking).await.unwrap_or(Err(AskError::NoAnswer))
 }
 
 /// Asks every guardian once. Returns the answers as soon as there are `enough`, or those that came

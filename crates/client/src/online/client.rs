@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moneta_core::amount::Msat;
-use moneta_core::config::PeersError;
-use moneta_core::id::{FederationId, ModuleInstanceId, ModuleKind, OperationId};
+use moneta_core::api::Method;
+use moneta_core::config::{PeerUrl, PeersError};
+use moneta_core::id::{FederationId, ModuleInstanceId, ModuleKind, OperationId, PeerId};
 use moneta_core::invite::InviteCode;
-use moneta_module::client::{ClientKind, ClientModule, End, Turn};
+use moneta_core::peers::FederationSize;
+use moneta_module::client::{Call, ClientKind, ClientModule, End, Target, Turn};
 use moneta_net::api::ApiConnector;
 use moneta_store::{Store, StoreError, WriteSet};
 use rand::SeedableRng;
@@ -16,6 +18,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 
+use super::ask::{AskError, ask};
 use super::known::{ADDRESSES, CHAIN_ID, MEMBERSHIP, Membership, PENDING_CONFIG, versions};
 use super::refresh::Refresh;
 use super::{Guardians, Transport, now};
@@ -91,6 +94,8 @@ pub struct ClientInfo {
     pub meta: BTreeMap<String, String>,
     /// The invite the wallet joined with.
     pub invite: InviteCode,
+    /// The guardians as they were at setup.
+    pub guardians: BTreeMap<PeerId, PeerUrl>,
     /// The modules in use.
     pub modules: BTreeMap<ModuleInstanceId, ModuleKind>,
     /// Modules of kinds this wallet does not know.
@@ -104,6 +109,8 @@ pub struct ClientInfo {
 /// [`Client::shutdown`] waits for that.
 pub struct Client {
     info: ClientInfo,
+    size: FederationSize,
+    guardians: Arc<Guardians>,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     driving: JoinHandle<()>,
@@ -151,6 +158,7 @@ impl Client {
         let info = ClientInfo {
             federation,
             meta: config.global.meta.clone(),
+            guardians: config.global.api_endpoints.clone(),
             modules: modules.iter().map(|(instance, module)| (*instance, module.kind())).collect(),
             unknown,
             unusable: found.unusable,
@@ -179,8 +187,8 @@ impl Client {
             events: broadcast::Sender::new(EVENT_BACKLOG),
             stopped: watch::Sender::new(Stopped::Running),
         });
-        let driving = tokio::spawn(drive(shared.clone(), guardians, stopping));
-        Ok(Self { info, shared, stop, driving, refreshing })
+        let driving = tokio::spawn(drive(shared.clone(), guardians.clone(), stopping));
+        Ok(Self { info, size, guardians, shared, stop, driving, refreshing })
     }
 
     /// What does not change while the client is open.
@@ -252,6 +260,25 @@ impl Client {
         self.with_driver(|driver| CHAIN_ID.get(&driver.view(), &())).await
     }
 
+    /// Asks the guardians something that belongs to no operation, such as what a withdrawal costs
+    /// now. `call` is one of a module's, with a strategy that agrees.
+    ///
+    /// Errors: no agreement within `limit`; nothing happened. Cancel safe.
+    pub async fn ask(
+        &self,
+        instance: ModuleInstanceId,
+        call: Call,
+        limit: Duration,
+    ) -> Result<serde_json::Value, AskError> {
+        let Call { target, params, strategy } = call;
+        let method = match target {
+            Target::Module(name) => Method::Module(instance, name.to_owned()),
+            Target::Core(name) => Method::Core(name.to_owned()),
+        };
+        let transport: Arc<dyn Transport> = self.guardians.clone();
+        ask(&transport, self.size, &method.to_string(), params, strategy, limit).await
+    }
+
     /// Events as they are committed, from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
@@ -290,7 +317,7 @@ impl Client {
     /// Stops the tasks, waits until they have ended, and lets go of the store. What is under way
     /// goes on when the federation is opened again.
     pub async fn shutdown(self) {
-        let Self { info: _, shared, stop, driving, refreshing } = self;
+        let Self { info: _, size: _, guardians: _, shared, stop, driving, refreshing } = self;
         stop.send_replace(true);
         // A task that panicked has ended as well.
         let _ = refreshing.await;

@@ -21,6 +21,7 @@ mod refresh;
 mod tests;
 mod wallet;
 
+pub use ask::AskError;
 pub use client::{Client, ClientInfo, Ended, OpenError, WaitError};
 pub use enter::EnterError;
 pub use guardians::{Guardians, Transport, TransportFuture};
