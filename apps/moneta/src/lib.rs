@@ -6,4 +6,5 @@
 //! Start reading at [`world`] for how everything runs together.
 
 pub mod daemon;
+pub mod wallet_cli;
 pub mod world;

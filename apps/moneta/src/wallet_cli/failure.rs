@@ -204,8 +204,9 @@ impl From<SubmitError> for Failure {
                 readable(needed)
             ))
             .hint("take a smaller amount, or get more e-cash with `moneta deposit`"),
-            SubmitError::TooLarge { .. } => Self::refused(error)
-                .hint("do it in several steps with smaller amounts"),
+            SubmitError::TooLarge { .. } => {
+                Self::refused(error).hint("do it in several steps with smaller amounts")
+            }
             SubmitError::Overflow => Self::refused(error).hint("take a smaller amount"),
             SubmitError::OperationExists(id) => {
                 Self::refused(error).hint(format!("`moneta show {id}` tells what became of it"))

@@ -1,0 +1,249 @@
+//! The wallet a command works on: its folder, the federation that is meant, and waiting.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moneta_client::history::Operation;
+use moneta_client::meta;
+use moneta_client::online::{Client, ClientInfo, Ended, OpenError, Wallet, WalletError};
+use moneta_core::id::{FederationId, OperationId};
+use moneta_meta::client::{MetaClient, MetaClientKind};
+use moneta_meta::words::{ConsensusValue, KIND as META};
+use moneta_mint::client::MintClientKind;
+use moneta_module::client::ClientKind;
+use moneta_wallet::client::WalletClientKind;
+
+use super::args::Global;
+use super::failure::Failure;
+use super::screen::Screen;
+
+/// Between two looks at what is still under way. There is no event for it: new notes are nobody's
+/// news.
+const SETTLE_TICK: Duration = Duration::from_millis(10);
+
+/// Operations looked through for the beginning of an id.
+const OPERATIONS_SEARCHED: usize = 10_000;
+
+/// What a command is run with.
+pub struct Context {
+    /// Where to print.
+    pub screen: Screen,
+    /// The flags that hold for every command.
+    pub global: Global,
+}
+
+/// The kinds of modules this program knows.
+pub fn client_kinds() -> Vec<Box<dyn ClientKind>> {
+    vec![Box::new(MetaClientKind), Box::new(MintClientKind), Box::new(WalletClientKind)]
+}
+
+impl Context {
+    /// Puts both together.
+    pub fn new(screen: Screen, global: Global) -> Self {
+        Self { screen, global }
+    }
+
+    /// The wallet's folder.
+    ///
+    /// Errors: none is named and there is no home folder.
+    pub fn folder(&self) -> Result<PathBuf, Failure> {
+        if let Some(folder) = &self.global.wallet {
+            return Ok(folder.clone());
+        }
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let home = home.ok_or_else(|| {
+            Failure::refused("there is no home folder").hint("name the wallet's with --wallet")
+        })?;
+        Ok(PathBuf::from(home).join(".moneta"))
+    }
+
+    /// Opens the wallet.
+    pub fn wallet(&self) -> Result<Wallet, Failure> {
+        Ok(Wallet::open(self.folder()?, client_kinds())?)
+    }
+
+    /// Opens the wallet and the federation that is meant, lets `work` use it, and closes both.
+    pub async fn use_client<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let wallet = self.wallet()?;
+        let federation = self.federation(&wallet).await?;
+        self.use_federation(&wallet, federation, work).await
+    }
+
+    /// Opens one federation, lets `work` use it, and closes it.
+    pub async fn use_federation<T>(
+        &self,
+        wallet: &Wallet,
+        federation: FederationId,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let client = wallet.client(federation).await?;
+        let result = work(&client).await;
+        client.shutdown().await;
+        result
+    }
+
+    /// The federation that is meant: the named one, else the selected or only one.
+    pub async fn federation(&self, wallet: &Wallet) -> Result<FederationId, Failure> {
+        match &self.global.federation {
+            Some(text) => self.find_federation(wallet, text).await,
+            None => wallet.selected()?.ok_or_else(|| match wallet.federations() {
+                Ok(federations) if federations.is_empty() => {
+                    Failure::refused("this wallet has joined no federation")
+                        .hint("join one with `moneta join INVITE`")
+                }
+                _ => Failure::refused("this wallet has joined several federations")
+                    .hint("name one with --federation; `moneta info` lists them"),
+            }),
+        }
+    }
+
+    /// By the beginning of its id, else by its name.
+    async fn find_federation(&self, wallet: &Wallet, text: &str) -> Result<FederationId, Failure> {
+        let by_id = wallet.find_federation(text);
+        if !text.is_empty() && by_id.is_ok() {
+            return Ok(by_id?);
+        }
+        let mut named = Vec::new();
+        for (federation, name) in self.names(wallet).await? {
+            if name.as_deref() == Some(text) {
+                named.push(federation);
+            }
+        }
+        match named.as_slice() {
+            [federation] => Ok(*federation),
+            _ => Ok(by_id?),
+        }
+    }
+
+    /// The federations that were joined, with their names.
+    pub async fn names(
+        &self,
+        wallet: &Wallet,
+    ) -> Result<Vec<(FederationId, Option<String>)>, Failure> {
+        let mut names = Vec::new();
+        for federation in wallet.federations()? {
+            match wallet.client(federation).await {
+                Ok(client) => {
+                    names.push((federation, federation_name(&client).await));
+                    client.shutdown().await;
+                }
+                // Left by a join that did not finish.
+                Err(WalletError::Open(OpenError::NotJoined(_))) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(names)
+    }
+
+    /// Waits for `work` as long as the command may take.
+    ///
+    /// Errors: `Unavailable` after that.
+    pub async fn within<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let patience = self.global.patience();
+        match tokio::time::timeout(patience, self.screen.wait(what, work)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.too_late(what)),
+        }
+    }
+
+    /// Waits for `work` for ever, unless the command line sets a limit.
+    pub async fn without_limit<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match self.global.timeout {
+            Some(_) => self.within(what, work).await,
+            None => self.screen.wait(what, work).await,
+        }
+    }
+
+    fn too_late(&self, what: &str) -> Failure {
+        let seconds = self.global.patience().as_secs();
+        Failure::unavailable(format!("{what}: not done after {seconds} s")).hint(
+            "too few guardians answer, or the network is slow. What was decided is kept and goes \
+             on at the next command: `moneta history` lists it, `moneta show ID --wait` waits for \
+             it. --timeout sets how long to wait",
+        )
+    }
+}
+
+/// Waits until an operation has ended and everything it set going is done, its change included.
+pub async fn settled(client: &Client, id: OperationId) -> Result<Ended, Failure> {
+    let ended = client.wait_operation(id).await?;
+    while client.with_driver(move |driver| driver.under_way().contains_key(&id)).await {
+        tokio::time::sleep(SETTLE_TICK).await;
+    }
+    Ok(ended)
+}
+
+/// Waits until nothing the user did is under way, at most for `limit`. Returns how many operations
+/// still are.
+pub async fn settle_all(client: &Client, limit: Duration) -> usize {
+    let open = async || client.with_driver(|driver| driver.under_way().len()).await;
+    let settling = async {
+        while open().await > 0 {
+            tokio::time::sleep(SETTLE_TICK).await;
+        }
+    };
+    match tokio::time::timeout(limit, settling).await {
+        Ok(()) => 0,
+        Err(_) => open().await,
+    }
+}
+
+/// The operation whose id begins with `text`.
+pub async fn find_operation(client: &Client, text: &str) -> Result<Operation, Failure> {
+    let text = text.trim().to_lowercase();
+    if let Ok(id) = text.parse::<OperationId>() {
+        let found = client.operation(id).await?;
+        return found.map(|(operation, _)| operation).ok_or_else(|| no_operation(&text));
+    }
+    let operations = client.operations(OPERATIONS_SEARCHED).await?.into_iter();
+    let fits = |operation: &Operation| operation.id.to_string().starts_with(&text);
+    let mut fitting = operations.filter(|operation| !text.is_empty() && fits(operation));
+    match (fitting.next(), fitting.next()) {
+        (Some(operation), None) => Ok(operation),
+        (Some(_), Some(_)) => {
+            Err(Failure::refused(format!("several operations begin with {text}"))
+                .hint("give more of the id"))
+        }
+        (None, _) => Err(no_operation(&text)),
+    }
+}
+
+fn no_operation(text: &str) -> Failure {
+    Failure::refused(format!("there is no operation {text:?}"))
+        .hint("`moneta history` lists the operations and their ids")
+}
+
+/// The metadata that the guardians agreed on later, as last read.
+pub async fn agreed_meta(client: &Client) -> Result<Option<ConsensusValue>, Failure> {
+    let Some(instance) = client.find_module(&META) else { return Ok(None) };
+    let read = client
+        .with_driver(move |driver| {
+            let module = driver.module::<MetaClient>(instance)?;
+            Some(module.metadata(&driver.module_view(instance)))
+        })
+        .await;
+    Ok(read.transpose()?.flatten())
+}
+
+/// What the federation is called.
+pub async fn federation_name(client: &Client) -> Option<String> {
+    let agreed = agreed_meta(client).await.ok().flatten();
+    name_of(client.info(), agreed.as_ref())
+}
+
+fn name_of(info: &ClientInfo, agreed: Option<&ConsensusValue>) -> Option<String> {
+    let value = agreed.map(|agreed| agreed.value.0.as_slice());
+    let fields = meta::fields(value, &info.meta).or_else(|_| meta::fields(None, &info.meta));
+    meta::text(&fields.ok()?, "federation_name")
+}

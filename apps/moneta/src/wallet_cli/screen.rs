@@ -1,0 +1,293 @@
+//! What the program says, and where: results on standard output, everything else on standard error.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+
+/// Waiting that takes longer than this is worth a word.
+const QUIET: Duration = Duration::from_secs(1);
+/// Between two words on a terminal.
+const TICK: Duration = Duration::from_millis(250);
+/// Between two words in a log file.
+const LOG_TICK: Duration = Duration::from_secs(30);
+/// No input of a person or script is longer: the longest is e-cash of thousands of notes.
+const MAX_INPUT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A result of a command. JSON by its `Serialize`, one line; text for people.
+pub trait Report: Serialize {
+    /// The text for people, without the last line break.
+    fn text(&self, style: Style) -> String;
+}
+
+/// Whether to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Colour is understood and wished for.
+    pub colour: bool,
+}
+
+impl Style {
+    /// Without any colour.
+    pub const PLAIN: Self = Self { colour: false };
+
+    /// What matters most.
+    pub fn strong(self, text: impl ToString) -> String {
+        self.wrap("1", text)
+    }
+
+    /// What matters least.
+    pub fn faint(self, text: impl ToString) -> String {
+        self.wrap("2", text)
+    }
+
+    /// Good news.
+    pub fn good(self, text: impl ToString) -> String {
+        self.wrap("32", text)
+    }
+
+    /// Bad news.
+    pub fn bad(self, text: impl ToString) -> String {
+        self.wrap("31", text)
+    }
+
+    fn wrap(self, code: &str, text: impl ToString) -> String {
+        let text = text.to_string();
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text }
+    }
+}
+
+/// Lines of `name  value`, aligned.
+#[derive(Debug, Default)]
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Adds a line.
+    pub fn add(&mut self, name: impl ToString, value: impl ToString) -> &mut Self {
+        self.0.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// The lines.
+    pub fn text(&self, style: Style) -> String {
+        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let gap = if index == 0 { "" } else { "\n" };
+            let pad = " ".repeat(width - name.chars().count());
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{gap}{}{pad}  {value}", style.faint(name));
+        }
+        text
+    }
+}
+
+/// The terminal or whatever is in its place.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    json: bool,
+    out: Style,
+    err: Style,
+    out_is_terminal: bool,
+    err_is_terminal: bool,
+}
+
+impl Screen {
+    /// Looks at where the streams lead.
+    pub fn new(json: bool) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let out_is_terminal = io::stdout().is_terminal();
+        let err_is_terminal = io::stderr().is_terminal();
+        Self {
+            json,
+            out: Style { colour: out_is_terminal && !plain && !json },
+            err: Style { colour: err_is_terminal && !plain },
+            out_is_terminal,
+            err_is_terminal,
+        }
+    }
+
+    /// Whether a person looks at the results.
+    pub fn shows_people(&self) -> bool {
+        self.out_is_terminal && !self.json
+    }
+
+    /// Prints a result.
+    ///
+    /// Errors: standard output is closed or full.
+    pub fn report(&self, report: &impl Report) -> Result<(), Failure> {
+        let line = match self.json {
+            true => serde_json::to_string(report).map_err(Failure::broken)?,
+            false => report.text(self.out),
+        };
+        self.print(&line)
+    }
+
+    /// Prints a failure: as JSON on standard output, else on standard error.
+    pub fn fail(&self, failure: &Failure) {
+        if self.json {
+            // Nowhere is left to complain.
+            let _ = self.print(&json!({ "error": failure }).to_string());
+            return;
+        }
+        eprintln!("{} {}", self.err.bad("moneta:"), failure.message);
+        if let Some(hint) = &failure.hint {
+            eprintln!("{hint}");
+        }
+    }
+
+    /// Tells a person something beside the result.
+    pub fn note(&self, text: &str) {
+        if !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Waits, and says for what if it takes longer than a second.
+    pub async fn wait<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let mut work = std::pin::pin!(work);
+        let mut pause = QUIET;
+        let mut said = false;
+        loop {
+            match tokio::time::timeout(pause, &mut work).await {
+                Ok(value) => {
+                    if said && self.err_is_terminal {
+                        eprint!("\r\x1b[K");
+                    }
+                    return value;
+                }
+                Err(_) => {
+                    let seconds = start.elapsed().as_secs();
+                    if self.err_is_terminal {
+                        eprint!("\r\x1b[K{}", self.err.faint(format!("{what} ... {seconds} s")));
+                        // Progress that cannot be shown is no reason to stop.
+                        let _ = io::stderr().flush();
+                    } else if !self.json {
+                        eprintln!("{what} ... {seconds} s");
+                    }
+                    pause = if self.err_is_terminal { TICK } else { LOG_TICK };
+                    said = true;
+                }
+            }
+        }
+    }
+
+    /// Asks a question that `y` answers with yes.
+    ///
+    /// Errors: nobody is there to answer.
+    pub fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        self.ask_person(question, "repeat the command with --yes to do it without being asked")?;
+        Ok(matches!(read_line()?.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Whether somebody can be asked.
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal() && self.err_is_terminal
+    }
+
+    /// Reads a text from standard input: one line from a person, everything from a script.
+    pub fn read_input(&self, question: &str) -> Result<Zeroizing<String>, Failure> {
+        if self.can_ask() {
+            self.ask_person(question, "")?;
+            return read_line();
+        }
+        let mut text = Zeroizing::new(String::new());
+        let mut input = io::stdin().lock().take(MAX_INPUT_BYTES + 1);
+        input
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::refused(format!("cannot read standard input: {error}")))?;
+        if text.len() as u64 > MAX_INPUT_BYTES {
+            return Err(Failure::refused("the text on standard input is too long"));
+        }
+        Ok(text)
+    }
+
+    /// Asks for a secret without showing what is typed.
+    ///
+    /// Errors: nobody is there to answer; `otherwise` says what to do then.
+    pub fn ask_secret(
+        &self,
+        question: &str,
+        otherwise: &str,
+    ) -> Result<Zeroizing<String>, Failure> {
+        self.ask_person(question, otherwise)?;
+        let typed = without_echo(read_line);
+        eprintln!();
+        let typed = typed?;
+        Ok(Zeroizing::new(typed.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    fn ask_person(&self, question: &str, otherwise: &str) -> Result<(), Failure> {
+        if !self.can_ask() {
+            let failure = Failure::refused("nobody is there to be asked");
+            return Err(failure.hint(otherwise));
+        }
+        eprint!("{question} ");
+        io::stderr().flush().map_err(Failure::broken)
+    }
+
+    fn print(&self, line: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        let printed = writeln!(out, "{line}").and_then(|()| out.flush());
+        printed.map_err(|error| {
+            Failure::broken(format!("cannot write the result: {error}"))
+                .hint("`moneta history` and `moneta show` have everything that was done")
+        })
+    }
+}
+
+fn read_line() -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(String::new());
+    let mut input = io::stdin().lock().take(MAX_INPUT_BYTES);
+    input
+        .read_line(&mut line)
+        .map_err(|error| Failure::refused(format!("cannot read standard input: {error}")))?;
+    Ok(line)
+}
+
+/// Runs `read` while the terminal does not show what is typed.
+fn without_echo<T>(read: impl FnOnce() -> T) -> T {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+    let stdin = io::stdin();
+    let Ok(before) = tcgetattr(&stdin) else { return read() };
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    // A terminal that cannot hide shows; the person sees that and can go on or not.
+    let _ = tcsetattr(&stdin, OptionalActions::Now, &hidden);
+    let value = read();
+    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_added_only_where_it_is_wished_for() {
+        assert_eq!(Style::PLAIN.strong("a"), "a");
+        assert_eq!(Style { colour: true }.good("a"), "\x1b[32ma\x1b[0m");
+    }
+
+    #[test]
+    fn fields_are_aligned() {
+        let mut fields = Fields::default();
+        fields.add("id", 7).add("federation", "F");
+        assert_eq!(fields.text(Style::PLAIN), "id          7\nfederation  F");
+    }
+
+    #[tokio::test]
+    async fn waiting_returns_what_was_waited_for() {
+        let screen = Screen::new(true);
+        assert_eq!(screen.wait("thinking", async { 42 }).await, 42);
+    }
+}

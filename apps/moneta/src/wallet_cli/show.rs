@@ -1,0 +1,128 @@
+//! `moneta show`.
+
+use moneta_client::history::Event;
+use moneta_client::online::Client;
+use moneta_module::client::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::amount::readable;
+use super::context::{Context, find_operation, settled};
+use super::failure::Failure;
+use super::history::Entry;
+use super::screen::{Fields, Report, Style};
+use super::time::readable_time;
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    operation: Entry,
+    events: Vec<Happened>,
+}
+
+/// An event, oldest first. Kinds and payloads: docs/protocol/guardian.md, section 9.
+#[derive(Debug, Serialize)]
+struct Happened {
+    kind: String,
+    at_ms: u64,
+    payload: Value,
+}
+
+impl From<Event> for Happened {
+    fn from(event: Event) -> Self {
+        Self { kind: event.kind, at_ms: event.at.0, payload: event.payload }
+    }
+}
+
+impl Report for Shown {
+    fn text(&self, style: Style) -> String {
+        let Entry { operation_id, kind, begun_ms, amount_msat, details, .. } = &self.operation;
+        let mut fields = Fields::default();
+        fields.add("operation", operation_id);
+        fields.add("kind", kind);
+        fields.add("state", self.operation.mark(style));
+        fields.add("begun", readable_time(Timestamp(*begun_ms)));
+        if let Some(msat) = amount_msat {
+            fields.add("amount", readable(moneta_core::amount::Msat(*msat)));
+        }
+        let known = ["amount", "value"];
+        for (name, value) in details.as_object().into_iter().flatten() {
+            if !known.contains(&name.as_str()) && !value.is_null() {
+                fields.add(name, plain(value));
+            }
+        }
+        let mut text = fields.text(style);
+        for event in &self.events {
+            let time = style.faint(readable_time(Timestamp(event.at_ms)));
+            text.push_str(&format!("\n\n{time}  {}", style.strong(&event.kind)));
+            for (name, value) in event.payload.as_object().into_iter().flatten() {
+                if name != "operation_id" && !value.is_null() {
+                    text.push_str(&format!("\n  {}  {}", style.faint(name), plain(value)));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Texts without quotes, all else as JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, operation: &str, wait: bool) -> Result<(), Failure> {
+    context
+        .use_client(async |client: &Client| {
+            let id = find_operation(client, operation).await?.id;
+            if wait {
+                context.within("waiting for its end", settled(client, id)).await?;
+            }
+            let known = client.operation(id).await?;
+            let (operation, events) =
+                known.ok_or_else(|| Failure::broken("an operation is gone from the wallet"))?;
+            let events = events.into_iter().map(Happened::from).collect();
+            context.screen.report(&Shown { operation: operation.into(), events })
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use moneta_core::id::OperationId;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operation_is_shown_with_its_events() {
+        let shown = Shown {
+            operation: Entry {
+                operation_id: OperationId([1; 32]),
+                kind: "withdraw".to_owned(),
+                state: "succeeded",
+                begun_ms: 0,
+                amount_msat: Some(5_000),
+                details: json!({"address": "bcrt1q", "value": 5}),
+            },
+            events: vec![Happened {
+                kind: "tx-created".to_owned(),
+                at_ms: 1000,
+                payload: json!({"txid": "aa", "operation_id": "bb"}),
+            }],
+        };
+        let shape = json!({
+            "operation": {
+                "operation_id": "01".repeat(32), "kind": "withdraw", "state": "succeeded",
+                "begun_ms": 0, "amount_msat": 5_000, "details": {"address": "bcrt1q", "value": 5},
+            },
+            "events": [{
+                "kind": "tx-created", "at_ms": 1000,
+                "payload": {"txid": "aa", "operation_id": "bb"},
+            }],
+        });
+        assert_eq!(json!(shown), shape);
+        let text = shown.text(Style::PLAIN);
+        assert!(text.contains("address    bcrt1q"), "{text}");
+        assert!(text.contains("1970-01-01 00:00:01 UTC  tx-created\n  txid  aa"), "{text}");
+    }
+}
