@@ -87,8 +87,8 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         world.bitcoind.send(&address.to_string(), Amount::from_sat(DEPOSIT_SAT)).await?;
-        // One block holds the deposit, the finality delay buries it.
-        world.bitcoind.mine(6).await?;
+        // One block holds the deposit; seven more bury it, the last of which is measured.
+        world.bitcoind.mine(7).await?;
         // Whatever the guardians do about these blocks they do before the one that counts.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let started = Instant::now();
