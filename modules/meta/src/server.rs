@@ -196,3 +196,6 @@ fn parse<T: DeserializeOwned>(params: &Value) -> Result<T, ApiError> {
 fn store_failed(error: StoreError) -> ApiError {
     ApiError::internal(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
