@@ -11,8 +11,8 @@ use moneta_client::online::{Client, Wallet};
 use moneta_core::{InviteCode, ModuleInstanceId, Msat};
 use moneta_meta::client::MetaClientKind;
 use moneta_mint::client::{MintClient, MintClientKind, SendProgress};
-use moneta_module::client::{ClientKind, End};
 use moneta_mint::words::ECash;
+use moneta_module::client::{ClientKind, End};
 use moneta_wallet::client::{AddressError, WalletClient, WalletClientKind};
 
 /// Deposited by the sender, in sat.

@@ -44,7 +44,8 @@ impl Report {
             row("deposit: last block to spendable", format!("{} ms", deposit.as_millis()));
         }
         if !self.payments.is_empty() {
-            let ms = |part| format!("{:.0} ms", percentile(&self.payments, part).as_secs_f64() * 1e3);
+            let ms =
+                |part| format!("{:.0} ms", percentile(&self.payments, part).as_secs_f64() * 1e3);
             row("payments", self.payments.len().to_string());
             row("payment, median", ms(0.5));
             row("payment, p90", ms(0.9));

@@ -119,9 +119,20 @@ foreign_options! {
 
 /// Flags whose reference variable is named as ours behind the prefix.
 const SHARED: &[&str] = &[
-    "DATA_DIR", "PASSWORD_API", "BITCOIN_NETWORK", "BITCOIND_URL", "BITCOIND_USERNAME",
-    "BITCOIND_PASSWORD", "BITCOIND_URL_PASSWORD_FILE", "ESPLORA_URL", "BIND_P2P", "BIND_API",
-    "P2P_URL", "API_URL", "FORCE_API_SECRETS", "ENABLE_IROH",
+    "DATA_DIR",
+    "PASSWORD_API",
+    "BITCOIN_NETWORK",
+    "BITCOIND_URL",
+    "BITCOIND_USERNAME",
+    "BITCOIND_PASSWORD",
+    "BITCOIND_URL_PASSWORD_FILE",
+    "ESPLORA_URL",
+    "BIND_P2P",
+    "BIND_API",
+    "P2P_URL",
+    "API_URL",
+    "FORCE_API_SECRETS",
+    "ENABLE_IROH",
 ];
 
 impl Flags {

@@ -104,10 +104,9 @@ fn credentials(flags: &Flags) -> Result<Credentials> {
                 .with_context(|| format!("read the bitcoind password from {}", path.display()))?;
             Some(text.trim().to_owned())
         }
-        None => flags
-            .bitcoind_password
-            .clone()
-            .or_else(|| of_url(url.and_then(|url| url.password()))),
+        None => {
+            flags.bitcoind_password.clone().or_else(|| of_url(url.and_then(|url| url.password())))
+        }
     };
     match (user, password) {
         (Some(user), Some(password)) => Ok(Credentials::UserPassword { user, password }),
