@@ -15,3 +15,5 @@ pub mod engine;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod setup;
+#[cfg(test)]
+mod testing;

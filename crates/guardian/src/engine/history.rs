@@ -54,9 +54,13 @@ impl Engine {
         Ok(last.map_or(SessionIndex(0), |last| SessionIndex(last.0 + 1)))
     }
 
-    /// How many units of a session that has not ended are processed.
+    /// How many units of a session are processed: all that can be, `u64::MAX`, once it has ended or
+    /// is signed.
     pub fn progress(&self, state: &dyn Read, session: SessionIndex) -> Result<u64, StoreError> {
-        Ok(tables::PROGRESS.get(state, &session)?.unwrap_or(0))
+        if let Some(units) = tables::PROGRESS.get(state, &session)? {
+            return Ok(units);
+        }
+        Ok(if session < self.session_count(state)? { u64::MAX } else { 0 })
     }
 
     /// A signed session.
@@ -116,6 +120,8 @@ impl Engine {
         self.check_books(writes)?;
         let items = self.running_items(writes, session)?;
         self.forget_running(writes, session, items.len());
+        // Nothing that consensus repeats of this session counts any more.
+        tables::PROGRESS.insert(writes, &session, &u64::MAX);
         let outcome = SessionOutcome { items };
         tables::ENDED.insert(writes, &session, &outcome);
         Ok(ended(session, outcome))
@@ -132,6 +138,7 @@ impl Engine {
         let signed = SignedSessionOutcome { session_outcome: outcome, signatures };
         tables::SIGNED.insert(writes, &session, &signed);
         tables::ENDED.remove(writes, &session);
+        tables::PROGRESS.remove(writes, &session);
     }
 
     /// Applies a session that a threshold of guardians has signed; the caller has verified the
@@ -161,11 +168,15 @@ impl Engine {
         if !complete || !items.starts_with(&mine) {
             return Err(fork.into());
         }
-        for item in &items[mine.len()..] {
-            if !self.process_history_item(&mut of_session, item, facts)? {
+        let Some(units) = self.decode_history(&items[mine.len()..]) else {
+            return Err(fork.into());
+        };
+        self.prepare(&units.iter().collect::<Vec<_>>());
+        for unit in &units {
+            if !self.process_whole(&mut of_session, unit, facts)? {
                 return Err(fork.into());
             }
-            tables::LAST_CONTRIBUTION.insert(&mut of_session, &item.peer, &session);
+            tables::LAST_CONTRIBUTION.insert(&mut of_session, &unit.creator, &session);
         }
         self.check_books(&of_session).map_err(Stop::Halt)?;
         if has_ended.is_none() {
@@ -200,7 +211,6 @@ impl Engine {
         for position in 0..count as u64 {
             tables::RUNNING.remove(writes, &(session, position));
         }
-        tables::PROGRESS.remove(writes, &session);
     }
 }
 

@@ -21,6 +21,8 @@
 mod audit;
 mod history;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod unit;
 

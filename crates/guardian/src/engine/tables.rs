@@ -22,8 +22,8 @@ pub(super) const ENDED: Table<SessionIndex, SessionOutcome> = Table::new(0x03);
 /// Signed sessions, for ever.
 pub(super) const SIGNED: Table<SessionIndex, SignedSessionOutcome> = Table::new(0x04);
 
-/// How many ordered units of each session that has not ended are processed. After a crash
-/// consensus delivers a session from its beginning and this many are skipped.
+/// How many ordered units of each session that is not signed are processed; `u64::MAX` once it has
+/// ended. After a crash consensus delivers a session from its beginning and this many are skipped.
 pub(super) const PROGRESS: Table<SessionIndex, u64> = Table::new(0x05);
 
 /// Assets minus liabilities of each module as kept along the way: two's complement, 16 bytes big

@@ -37,6 +37,8 @@ impl Unit {
 pub struct Processed {
     /// The accepted ones, in order.
     pub accepted: Vec<AcceptedItem>,
+    /// The transactions among them.
+    pub transactions: Vec<TransactionId>,
     /// Transactions that were refused; whoever waits for one asks why by submitting it again.
     pub refused: Vec<TransactionId>,
 }
@@ -145,13 +147,16 @@ impl Engine {
         let mut of_unit = writes.child();
         let mut next = self.running_len(&of_unit, session)?;
         let mut processed = Processed::default();
-        for item in &unit.items {
-            if self.process_item(&mut of_unit, unit.creator, item, facts)? {
-                let item = AcceptedItem { item: item.item.clone(), peer: unit.creator };
+        for unit_item in &unit.items {
+            if self.process_item(&mut of_unit, unit.creator, unit_item, facts)? {
+                let item = AcceptedItem { item: unit_item.item.clone(), peer: unit.creator };
                 tables::RUNNING.insert(&mut of_unit, &(session, next), &item);
                 next += 1;
                 processed.accepted.push(item);
-            } else if let Value::Transaction(transaction) = &item.value {
+                if let Value::Transaction(transaction) = &unit_item.value {
+                    processed.transactions.push(transaction.txid);
+                }
+            } else if let Value::Transaction(transaction) = &unit_item.value {
                 processed.refused.push(transaction.txid);
             }
         }
@@ -176,20 +181,31 @@ impl Engine {
         Ok(())
     }
 
-    /// Applies one decoded item of history; true if it was accepted.
-    pub(super) fn process_history_item(
-        &self,
-        writes: &mut WriteSet<'_>,
-        item: &AcceptedItem,
-        facts: &Facts,
-    ) -> Result<bool, Stop> {
-        match self.decode_item(item.item.clone()) {
-            Ok(decoded) => self.process_item(writes, item.peer, &decoded, facts),
+    /// Decodes items of a signed session, each as a unit of its own; `None` if one does not decode.
+    pub(super) fn decode_history(&self, items: &[AcceptedItem]) -> Option<Vec<Unit>> {
+        let decode = |item: &AcceptedItem| match self.decode_item(item.item.clone()) {
+            Ok(decoded) => Some(Unit { creator: item.peer, items: vec![decoded] }),
             Err(error) => {
                 tracing::error!(%error, "an item of signed history does not decode");
-                Ok(false)
+                None
+            }
+        };
+        items.iter().map(decode).collect()
+    }
+
+    /// Applies a unit of history; true if all of it was accepted.
+    pub(super) fn process_whole(
+        &self,
+        writes: &mut WriteSet<'_>,
+        unit: &Unit,
+        facts: &Facts,
+    ) -> Result<bool, Stop> {
+        for item in &unit.items {
+            if !self.process_item(writes, unit.creator, item, facts)? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     fn process_item(

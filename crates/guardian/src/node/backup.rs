@@ -6,7 +6,9 @@ use std::io::{self, Read as _};
 
 use moneta_module::setup::ServerKind;
 
-use super::files::{CONSENSUS_FILE, DataDir, FilesError, LOCAL_FILE, PRIVATE_FILE};
+use super::files::{
+    CONSENSUS_FILE, DATABASE, DataDir, FilesError, LOCAL_FILE, PRIVATE_FILE, SETUP_FILE,
+};
 use crate::setup::config::{ConfigError, GuardianConfig};
 
 /// Largest archive that is looked at, in bytes.
@@ -16,7 +18,7 @@ const MAX_ARCHIVE_BYTES: usize = 10 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// Refused: the folder already holds a guardian.
+    /// Refused: the folder already holds a guardian, or one in its ceremony.
     #[error("the data folder already holds a guardian; never run two copies of one guardian")]
     Occupied,
     /// Refused: not an archive of this kind.
@@ -54,7 +56,8 @@ pub fn restore(
     bytes: &[u8],
     kinds: &[Box<dyn ServerKind>],
 ) -> Result<GuardianConfig, RestoreError> {
-    if dir.read_config()?.is_some() || dir.join("database.redb").exists() {
+    let parts = [LOCAL_FILE, CONSENSUS_FILE, PRIVATE_FILE, DATABASE, SETUP_FILE];
+    if parts.iter().any(|part| dir.join(part).exists()) {
         return Err(RestoreError::Occupied);
     }
     let config = unpack(bytes)?;
@@ -105,4 +108,116 @@ fn unpack(bytes: &[u8]) -> Result<GuardianConfig, RestoreError> {
         consensus: parse(CONSENSUS_FILE, consensus)?,
         private: parse(PRIVATE_FILE, private)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use moneta_core::{ModuleKind, PeerId};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::setup::ceremony::tests::agreements;
+    use crate::setup::keygen::{Keygen, Progress};
+    use crate::testing::FakeKind;
+
+    fn kinds() -> Vec<Box<dyn ServerKind>> {
+        let kind = |name| -> Box<dyn ServerKind> {
+            Box::new(FakeKind { kind: ModuleKind::from_static(name), tbs_keys: 1 })
+        };
+        vec![kind("alpha"), kind("beta")]
+    }
+
+    fn config(seed: u8) -> GuardianConfig {
+        let kinds = kinds();
+        let agreement = agreements(1).remove(0);
+        let mut keygen =
+            Keygen::new(agreement, &Zeroizing::new([seed; 32]), Zeroizing::new(vec![9]), &kinds)
+                .unwrap();
+        let Progress::Done(config) = keygen.advance().unwrap() else { panic!("not done") };
+        *config
+    }
+
+    fn folder() -> (tempfile::TempDir, DataDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path()).unwrap();
+        (folder, dir)
+    }
+
+    fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, name, *content).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    #[test]
+    fn backup_restores_the_guardian_into_an_empty_folder_once() {
+        let config = config(1);
+        let archive = archive(&config).unwrap();
+        let (_folder, dir) = folder();
+        restore(&dir, &archive, &kinds()).unwrap();
+        let restored = dir.read_config().unwrap().unwrap();
+        assert_eq!(restored.consensus, config.consensus);
+        assert!(restored.private == config.private);
+        assert_eq!(restored.local, config.local);
+        let again = restore(&dir, &archive, &kinds()).unwrap_err();
+        assert!(matches!(again, RestoreError::Occupied), "{again}");
+    }
+
+    #[test]
+    fn folder_in_its_ceremony_or_with_a_database_is_occupied() {
+        for file in [DATABASE, SETUP_FILE] {
+            let (_folder, dir) = folder();
+            dir.write(file, b"{}").unwrap();
+            let refused = restore(&dir, &archive(&config(1)).unwrap(), &kinds()).unwrap_err();
+            assert!(matches!(refused, RestoreError::Occupied), "{file}: {refused}");
+        }
+    }
+
+    #[test]
+    fn archive_that_is_no_backup_changes_nothing() {
+        let whole = archive(&config(1)).unwrap();
+        let cases: [(&str, Vec<u8>); 7] = [
+            ("empty", Vec::new()),
+            ("garbage", vec![7; 2000]),
+            ("cut short", whole[..whole.len() / 2].to_vec()),
+            ("too large", vec![0; MAX_ARCHIVE_BYTES + 1]),
+            ("a part is missing", tar_of(&[(LOCAL_FILE, b"{\"identity\":0}")])),
+            ("an unexpected file", tar_of(&[("other.json", b"{}"), (LOCAL_FILE, b"{}")])),
+            ("twice", tar_of(&[(LOCAL_FILE, b"{}"), (LOCAL_FILE, b"{}")])),
+        ];
+        for (what, bytes) in cases {
+            let (_folder, dir) = folder();
+            let refused = restore(&dir, &bytes, &kinds()).unwrap_err();
+            assert!(matches!(refused, RestoreError::NotABackup(_)), "{what}: {refused}");
+            assert!(dir.read_config().unwrap().is_none(), "{what}");
+        }
+    }
+
+    #[test]
+    fn parts_of_different_guardians_are_refused_together() {
+        let (mine, other) = (config(1), config(2));
+        let mut mixed = mine.clone();
+        mixed.private = other.private.clone();
+        let refuse = |config: &GuardianConfig| {
+            let (_folder, dir) = folder();
+            let refused = restore(&dir, &archive(config).unwrap(), &kinds()).unwrap_err();
+            assert!(matches!(refused, RestoreError::Config(_)), "{refused}");
+        };
+        refuse(&mixed);
+        let mut renamed = mine.clone();
+        renamed.local.identity = PeerId::new(3);
+        refuse(&renamed);
+        let mut foreign_module = mine.clone();
+        foreign_module.private.modules = other.private.modules.clone();
+        refuse(&foreign_module);
+        let mut gap = mine;
+        gap.consensus.broadcast_public_keys.clear();
+        refuse(&gap);
+    }
 }

@@ -6,7 +6,6 @@
 //! its count or its sessions costs a request: everything fetched is verified against the
 //! threshold's signatures.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +13,11 @@ use futures::StreamExt;
 use futures::stream;
 use moneta_core::api::endpoint;
 use moneta_core::session::{SessionStatusV2, SignerRule};
-use moneta_core::{ApiRequest, MeBase64, PeerId, SessionIndex, SignedSessionOutcome};
+use moneta_core::{ApiRequest, MeBase64, SessionIndex, SignedSessionOutcome};
+use moneta_net::Backoff;
 use moneta_net::api::ApiConnector;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
 
 use super::ordering::Command;
@@ -31,13 +31,22 @@ const LOOK: Duration = Duration::from_millis(500);
 /// that ends here at the same moment are on their way.
 const PATIENCE_LOOKS: u32 = 6;
 
-/// Sessions fetched at the same time.
-const PARALLEL: usize = 32;
+/// Sessions fetched at the same time. This many may lie in memory while the writer is busy; each is
+/// bounded by the largest answer of the API, 10 MiB.
+const PARALLEL: usize = 16;
+
+/// How long one peer may take to give one session before another is asked.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Pauses after tries that brought nothing: peers that boast of sessions nobody has cost little.
+const FRUITLESS_FIRST: Duration = Duration::from_millis(500);
+const FRUITLESS_CAP: Duration = Duration::from_secs(10);
 
 /// Runs until dropped.
 pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
     let connector = ApiConnector::default();
     let mut behind_for = 0;
+    let mut fruitless = Backoff::new(FRUITLESS_FIRST, FRUITLESS_CAP);
     loop {
         tokio::time::sleep(LOOK).await;
         let Ok(count) = node.session_count() else { continue };
@@ -47,14 +56,18 @@ pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
             continue;
         }
         behind_for += 1;
-        let far = !node.peers_ahead_of(SessionIndex(count.0 + 1)).is_empty();
-        if behind_for < PATIENCE_LOOKS && !far {
+        // One guardian alone may lie; more than can be faulty say the truth.
+        let far = node.peers_ahead_of(SessionIndex(count.0.saturating_add(1)));
+        if behind_for < PATIENCE_LOOKS && far.len() < node.engine.size().one_honest() {
             continue;
         }
         let fetched = fetch_from(&node, &connector, &commands, count).await;
         if fetched > 0 {
             info!(target: "moneta::node", sessions = fetched, from = %count, "caught up");
             behind_for = 0;
+            fruitless = Backoff::new(FRUITLESS_FIRST, FRUITLESS_CAP);
+        } else {
+            tokio::time::sleep(fruitless.next_delay()).await;
         }
     }
 }
@@ -66,20 +79,23 @@ async fn fetch_from(
     commands: &mpsc::Sender<Command>,
     first: SessionIndex,
 ) -> u64 {
-    let claims = node.claims();
-    let last = claims.values().map(|count| count.0).max().unwrap_or(0);
+    let last = node.claims().values().map(|count| count.0).max().unwrap_or(0);
     let mut fetched = 0;
+    // Lazy: however many sessions a peer claims, the first that nobody gives ends it.
     let sessions = stream::iter(first.0..last).map(|session| {
-        let (node, claims) = (node.clone(), claims.clone());
+        let node = node.clone();
         async move {
             let session = SessionIndex(session);
-            (session, fetch(&node, connector, session, &claims).await)
+            (session, fetch(&node, connector, session).await)
         }
     });
     let mut in_order = std::pin::pin!(sessions.buffered(PARALLEL));
     while let Some((session, signed)) = in_order.next().await {
         let Some(signed) = signed else { break };
-        if commands.send(Command::Replay(session, signed)).await.is_err() {
+        let (done, durable) = oneshot::channel();
+        let command = Command::Replay(session, Box::new(signed), done);
+        // Waits for the writer, which bounds how many sessions lie in memory.
+        if commands.send(command).await.is_err() || durable.await.is_err() {
             break;
         }
         fetched += 1;
@@ -87,34 +103,37 @@ async fn fetch_from(
     fetched
 }
 
-/// Asks one peer after the other that claims to have the session.
+/// Asks one peer after the other that claims to have the session. Who does not give it is not
+/// asked again until it repeats its claim.
 async fn fetch(
     node: &Node,
     connector: &ApiConnector,
     session: SessionIndex,
-    claims: &BTreeMap<PeerId, SessionIndex>,
 ) -> Option<SignedSessionOutcome> {
-    let mut peers: Vec<PeerId> =
-        claims.iter().filter(|(_, count)| **count > session).map(|(peer, _)| *peer).collect();
+    let mut peers = node.peers_ahead_of(session);
     if !peers.is_empty() {
         // Spreads the sessions over the peers.
         let shift = session.0 as usize % peers.len();
         peers.rotate_left(shift);
     }
     for peer in peers {
-        let url = current_url(node, peer)?;
+        let Some(url) = current_url(node, peer) else { continue };
         let request = ApiRequest::new(json!(session));
         let secret = node.api_secrets.first().map(String::as_str);
-        let answer = connector.call(&url, secret, endpoint::SIGNED_SESSION_STATUS, request).await;
-        let status = answer.map(serde_json::from_value::<MeBase64<SessionStatusV2>>);
-        let Ok(Ok(MeBase64(SessionStatusV2::Complete(signed)))) = status else {
+        let call = connector.call(&url, secret, endpoint::SIGNED_SESSION_STATUS, request);
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, call).await;
+        let status =
+            answer.map(|answer| answer.map(serde_json::from_value::<MeBase64<SessionStatusV2>>));
+        let Ok(Ok(Ok(MeBase64(SessionStatusV2::Complete(signed))))) = status else {
             debug!(target: "moneta::node", %peer, %session, "peer does not give the session");
+            node.doubt(peer, session);
             continue;
         };
         let keys = &node.config.consensus.broadcast_public_keys;
         match signed.verify(session, keys, SignerRule::ExactlyThreshold) {
             Ok(()) => return Some(signed),
             Err(error) => {
+                node.doubt(peer, session);
                 tracing::warn!(target: "moneta::node", %peer, %session, %error,
                     "peer gave a session whose signatures do not verify");
             }

@@ -1,13 +1,13 @@
 //! The bitcoin side of a guardian: the view of the chain, blocks on request, broadcasts.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moneta_module::server::{ChainStatus, Facts, Need};
 use moneta_net::Backoff;
 use moneta_net::chain::{ChainError, is_chain_of};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use super::NodeError;
@@ -21,31 +21,37 @@ const FETCH_CAP: Duration = Duration::from_secs(30);
 ///
 /// Errors: `WrongChain` if the source follows another network than the federation.
 pub(super) async fn watch(node: Arc<Node>) -> Result<(), NodeError> {
-    let mut next_broadcast = Instant::now();
+    let mut polls = tokio::time::interval(node.pace.chain_poll);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sent = HashSet::new();
+    let mut next_repeat = Instant::now() + node.pace.rebroadcast;
     loop {
-        if node.chain_id.get().is_none() {
-            identify(&node).await?;
-        }
-        let status = look(&node).await;
-        let changed = node.chain_status.send_if_modified(|known| {
-            let changed = *known != status;
-            *known = status;
-            changed
-        });
-        if changed {
-            debug!(target: "moneta::chain", ?status, "view of the chain");
-        }
-        if Instant::now() >= next_broadcast {
-            broadcast(&node).await;
-            next_broadcast = Instant::now() + node.pace.rebroadcast;
-        }
-        let pause = tokio::time::sleep(node.pace.chain_poll);
-        tokio::pin!(pause);
         tokio::select! {
-            () = &mut pause => {}
+            _ = polls.tick() => {
+                if node.chain_id.get().is_none() {
+                    identify(&node).await?;
+                }
+                let status = look(&node).await;
+                let changed = node.chain_status.send_if_modified(|known| {
+                    let changed = *known != status;
+                    *known = status;
+                    changed
+                });
+                if changed {
+                    debug!(target: "moneta::chain", ?status, "view of the chain");
+                }
+            }
             // A freshly signed withdrawal should not wait for the next poll.
-            () = node.state_changed.notified() => next_broadcast = Instant::now(),
+            () = node.state_changed.notified() => {}
         }
+        if node.chain_status.borrow().is_none() {
+            continue;
+        }
+        if Instant::now() >= next_repeat {
+            sent.clear();
+            next_repeat = Instant::now() + node.pace.rebroadcast;
+        }
+        broadcast(&node, &mut sent).await;
     }
 }
 
@@ -84,7 +90,8 @@ async fn look(node: &Node) -> Option<ChainStatus> {
     }
 }
 
-async fn broadcast(node: &Node) {
+/// Broadcasts what was not yet, and notes it in `sent`.
+async fn broadcast(node: &Node, sent: &mut HashSet<bitcoin::Txid>) {
     let transactions = match node.engine.broadcasts(&node.store.snapshot()) {
         Ok(transactions) => transactions,
         Err(error) => {
@@ -94,8 +101,12 @@ async fn broadcast(node: &Node) {
     };
     for transaction in transactions {
         let txid = transaction.compute_txid();
+        if !sent.insert(txid) {
+            continue;
+        }
         match node.chain.broadcast(&transaction).await {
             Ok(()) => debug!(target: "moneta::chain", %txid, "broadcast"),
+            // Mined or known already, most likely; if not, it is sent again with all others.
             Err(error) => debug!(target: "moneta::chain", %txid, %error, "not broadcast"),
         }
     }
@@ -113,11 +124,11 @@ pub(super) async fn fetch(node: &Node, need: Need, facts: &mut Facts) {
     if let Ok(status) = status.wait_for(buried).await {
         facts.block_count = status.as_ref().map(|status| status.block_count);
     }
-    let mut missing: BTreeMap<u64, ()> = (from..to).map(|height| (height, ())).collect();
-    missing.retain(|height, ()| !facts.blocks.contains_key(height));
-    for height in missing.into_keys() {
-        let block = fetch_block(node, height).await;
-        facts.blocks.insert(height, Arc::new(block));
+    for height in from..to {
+        if !facts.blocks.contains_key(&height) {
+            let block = fetch_block(node, height).await;
+            facts.blocks.insert(height, Arc::new(block));
+        }
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use moneta_consensus::{Broadcast, Keys, LostFiles, Setup};
+use moneta_core::{FederationId, PeerId};
 use moneta_net::api::{ApiServer, Limits};
 use moneta_net::links::LinkLimits;
 use moneta_store::{Disk, Store};
@@ -15,11 +17,12 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::api::{NodeApi, invite_code};
-use super::files::DataDir;
+use super::files::{DATABASE, DataDir};
+use super::latecomers::Latecomers;
 use super::ordering::Ordering;
-use super::shared::Node;
+use super::shared::{Node, Queued};
 use super::waiters::Waiters;
-use super::{NodeError, Options, catch_up, chain, gossip, peers, proposals, signing};
+use super::{NodeError, Options, catch_up, chain, gossip, peers, proposals, signing, tables};
 use crate::engine::Engine;
 use crate::setup::config::GuardianConfig;
 
@@ -27,8 +30,6 @@ use crate::setup::config::GuardianConfig;
 /// fetched sessions wait.
 const COMMANDS: usize = 256;
 
-/// The federation's state.
-const DATABASE: &str = "database.redb";
 /// Consensus' own files.
 const UNITS: &str = "units";
 /// What users scan to join.
@@ -47,6 +48,7 @@ pub(super) async fn run(
     let size = config.check()?;
     let client_config = config.consensus.to_client_config(&options.kinds)?;
     let store: Store = Disk::open_or_create(dir.join(DATABASE))?.into_store();
+    check_owner(dir, &store, client_config.federation_id(), config.local.identity)?;
     let engine = Engine::new(modules, size, config.consensus.version);
     engine.check_books(&store.snapshot())?;
     let session_count = engine.session_count(&store.snapshot())?;
@@ -89,6 +91,7 @@ pub(super) async fn run(
         engine,
         store,
         waiters: Waiters::default(),
+        queued: Queued::default(),
         broadcast: broadcast.clone(),
         links: links.clone(),
         chain: options.chain,
@@ -119,9 +122,11 @@ pub(super) async fn run(
     tasks.spawn(chain::watch(node.clone()));
     tasks.spawn_endless(proposals::run(node.clone()));
     if let (Some(links), Some(frames)) = (&links, frames) {
-        let dispatch = peers::dispatch(node.clone(), frames, broadcast.clone(), commands.clone());
+        let latecomers = Latecomers::open(dir, size)?;
+        let dispatch = peers::dispatch(node.clone(), frames, commands.clone(), latecomers);
         tasks.spawn_endless(dispatch);
         tasks.spawn_endless(peers::watch_links(node.clone(), links.clone()));
+        tasks.spawn_endless(peers::mend(node.clone(), links.clone()));
         tasks.spawn_endless(signing::repeat(node.clone()));
         tasks.spawn_endless(catch_up::run(node.clone(), commands.clone()));
         tasks.spawn_endless(gossip::run(node.clone()));
@@ -133,16 +138,25 @@ pub(super) async fn run(
     info!(target: "moneta::node", guardian = %me, guardians = size.total(), federation = %node.federation,
         session = %session_count, "consensus is running");
 
+    let grace = match size.total() {
+        1 => Duration::ZERO,
+        _ => node.pace.shutdown_grace,
+    };
+    let planned = async {
+        // Fails only if the sender is gone, which lives as long as the node.
+        let _ = own_stopped.wait_for(|stop| *stop).await;
+        tokio::time::sleep(grace).await;
+    };
     let ended = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
-        _ = own_stopped.wait_for(|stop| *stop) => Ok(()),
+        () = planned => Ok(()),
         failed = tasks.first_failure() => Err(failed),
     };
     server.shutdown().await;
     // The writer may be inside a commit, which finishes; then nothing of ours writes any more.
     tasks.stop().await;
     broadcast.shutdown().await;
-    drop(node);
+    drop((node, broadcast));
     if let Some(links) = links.and_then(Arc::into_inner) {
         links.shutdown().await;
     }
@@ -151,6 +165,26 @@ pub(super) async fn run(
         Err(reason) => error!(target: "moneta::node", %reason, "stopped"),
     }
     ended
+}
+
+/// Makes sure that the database is this guardian's. With another one's, this guardian would sign
+/// sessions that it never saw.
+fn check_owner(
+    dir: &DataDir,
+    store: &Store,
+    federation: FederationId,
+    me: PeerId,
+) -> Result<(), NodeError> {
+    let wanted = format!("{me} of federation {federation}");
+    let found = tables::OWNER.get(&store.snapshot(), &())?;
+    match found {
+        Some(found) if found == wanted => Ok(()),
+        Some(found) => Err(NodeError::ForeignDatabase { path: dir.join(DATABASE), found, wanted }),
+        None => store.update(|writes| {
+            tables::OWNER.insert(writes, &(), &wanted);
+            Ok(())
+        }),
+    }
 }
 
 /// The tasks of a guardian; all end with the value.
@@ -162,10 +196,11 @@ impl Tasks {
         self.0.spawn(task);
     }
 
+    /// A task that must not end while the guardian runs.
     fn spawn_endless(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(async move {
             task.await;
-            Ok(())
+            Err(NodeError::ConsensusStopped("a task ended by itself".to_owned()))
         });
     }
 

@@ -21,6 +21,11 @@ pub(super) const PRIVATE_FILE: &str = "private.json";
 /// Who this guardian is. Written last: with it the configuration is complete.
 pub(super) const LOCAL_FILE: &str = "local.json";
 
+/// The state of the ceremony; gone when the configuration is complete.
+pub(super) const SETUP_FILE: &str = "setup.json";
+/// The federation's state.
+pub(super) const DATABASE: &str = "database.redb";
+
 /// An open, locked data folder.
 #[derive(Debug)]
 pub struct DataDir {
@@ -119,7 +124,9 @@ impl DataDir {
     /// Errors: `Missing` or `Damaged` if it is there in part.
     pub fn read_config(&self) -> Result<Option<GuardianConfig>, FilesError> {
         // The local file is written last, so a folder without it is still in its ceremony.
-        let Some(local) = self.read_json::<LocalConfig>(LOCAL_FILE)? else { return Ok(None) };
+        let Some(local) = self.read_json::<LocalConfig>(LOCAL_FILE)? else {
+            return self.check_not_lost().map(|()| None);
+        };
         let missing = |name: &str| FilesError::Missing { path: self.join(name) };
         let consensus: Option<ConsensusConfig> = self.read_json(CONSENSUS_FILE)?;
         let private: Option<PrivateConfig> = self.read_json(PRIVATE_FILE)?;
@@ -128,6 +135,21 @@ impl DataDir {
             private: private.ok_or_else(|| missing(PRIVATE_FILE))?,
             local,
         }))
+    }
+
+    /// Without a local file the folder is new or in its ceremony. Anything else has lost its
+    /// configuration, and a new ceremony would destroy what is left of it.
+    fn check_not_lost(&self) -> Result<(), FilesError> {
+        let is_there = |name: &&str| self.join(name).exists();
+        let in_ceremony = is_there(&SETUP_FILE);
+        let is_lost = match in_ceremony {
+            true => is_there(&DATABASE),
+            false => [CONSENSUS_FILE, PRIVATE_FILE, DATABASE].iter().any(is_there),
+        };
+        match is_lost {
+            true => Err(FilesError::Missing { path: self.join(LOCAL_FILE) }),
+            false => Ok(()),
+        }
     }
 
     /// Writes the configuration. Interrupted anywhere, the ceremony goes on after a restart.
@@ -181,6 +203,17 @@ impl DataDir {
         written.map_err(|source| FilesError::Io { action: "write", path, source })
     }
 
+    /// Removes a folder inside this one, with all that is in it, if it is there.
+    pub(super) fn remove_folder(&self, name: &str) -> Result<(), FilesError> {
+        let path = self.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(FilesError::Io { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a file if it is there.
     pub fn remove(&self, name: &str) -> Result<(), FilesError> {
         let path = self.join(name);
@@ -190,5 +223,99 @@ impl DataDir {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, DataDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path()).unwrap();
+        (folder, dir)
+    }
+
+    #[test]
+    fn folder_is_held_by_one_process_at_a_time() {
+        let (folder, dir) = folder();
+        let shared = dir.share();
+        let refused = DataDir::open(folder.path()).unwrap_err();
+        assert!(matches!(refused, FilesError::InUse { .. }), "{refused}");
+        drop(dir);
+        assert!(DataDir::open(folder.path()).is_err(), "another handle still holds it");
+        drop(shared);
+        DataDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn files_are_readable_by_their_owner_only() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(&outer.path().join("data")).unwrap();
+        dir.write("secret", b"x").unwrap();
+        let inner = dir.subfolder("inner").unwrap();
+        inner.write("secret", b"x").unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(dir.join("secret")), 0o600);
+        assert_eq!(mode(dir.join("moneta.lock")), 0o600);
+        assert_eq!(mode(dir.join("inner")), 0o700);
+        assert_eq!(mode(inner.join("secret")), 0o600);
+        assert_eq!(mode(outer.path().join("data")), 0o700);
+    }
+
+    #[test]
+    fn write_cut_short_leaves_the_old_file() {
+        let (_folder, dir) = folder();
+        dir.write_json("value.json", &7).unwrap();
+        // What a crash in the middle of a write leaves behind.
+        fs::write(dir.join("value.json.new"), b"{").unwrap();
+        assert_eq!(dir.read_json::<u32>("value.json").unwrap(), Some(7));
+        dir.write_json("value.json", &8).unwrap();
+        assert_eq!(dir.read_json::<u32>("value.json").unwrap(), Some(8));
+        assert!(!dir.join("value.json.new").exists());
+    }
+
+    #[test]
+    fn torn_file_is_named_without_its_content() {
+        let (_folder, dir) = folder();
+        dir.write(LOCAL_FILE, b"{\"identity\": \"secret-looking").unwrap();
+        let error = dir.read_config().unwrap_err();
+        assert!(matches!(error, FilesError::Damaged { .. }));
+        let text = error.to_string();
+        assert!(text.contains(LOCAL_FILE) && text.contains("backup"), "{text}");
+        assert!(!text.contains("secret-looking"), "{text}");
+    }
+
+    #[test]
+    fn folder_without_a_part_of_its_configuration_never_begins_a_new_ceremony() {
+        let local = br#"{"identity": 0}"#;
+        for present in [CONSENSUS_FILE, PRIVATE_FILE, DATABASE, LOCAL_FILE] {
+            let (_folder, dir) = folder();
+            assert!(dir.read_config().unwrap().is_none(), "a new folder");
+            dir.write(present, local).unwrap();
+            let error = dir.read_config().unwrap_err();
+            assert!(matches!(error, FilesError::Missing { .. }), "{present}: {error}");
+        }
+        let (_folder, dir) = folder();
+        dir.write(SETUP_FILE, b"{}").unwrap();
+        dir.write(CONSENSUS_FILE, b"{}").unwrap();
+        assert!(dir.read_config().unwrap().is_none(), "a ceremony that was interrupted goes on");
+    }
+
+    #[test]
+    fn folder_that_cannot_be_written_is_an_error() {
+        let (_folder, dir) = folder();
+        fs::create_dir(dir.join("taken")).unwrap();
+        fs::write(dir.join("taken").join("inside"), b"x").unwrap();
+        let error = dir.write("taken", b"x").unwrap_err();
+        assert!(error.to_string().starts_with("cannot write"), "{error}");
+        dir.remove("absent").unwrap();
+        dir.remove_folder("absent").unwrap();
+        dir.remove_folder("taken").unwrap();
+        assert!(!dir.join("taken").exists());
     }
 }

@@ -106,6 +106,7 @@ pub(super) fn submit_announcement(
 ) -> Result<(), ApiError> {
     let SubmittedApiAnnouncement { signed, peer_id } = submitted;
     let key = broadcast_key(node, peer_id)?;
+    check_size(&signed)?;
     let stored = node.store.update(|writes| {
         let known = tables::ANNOUNCEMENTS.get(writes, &peer_id)?;
         Ok::<_, StoreError>(match signed.check_submission(key, known.as_ref()) {
@@ -129,6 +130,7 @@ pub(super) fn submit_metadata(
 ) -> Result<(), ApiError> {
     let SubmittedGuardianMetadata { signed, peer_id } = submitted;
     let key = broadcast_key(node, peer_id)?;
+    check_size(&signed)?;
     let stored = node.store.update(|writes| {
         let known = tables::METADATA.get(writes, &peer_id)?;
         Ok::<_, StoreError>(match signed.check_submission(key, now_secs(), known.as_ref()) {
@@ -159,11 +161,27 @@ fn broadcast_key(node: &Node, peer: PeerId) -> Result<&bitcoin::secp256k1::Publi
     keys.get(&peer).ok_or_else(|| ApiError::bad_request("Peer not in federation"))
 }
 
+/// Why a statement of our own is not stored.
+struct Refused(ApiError);
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self(ApiError::internal(error))
+    }
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
 /// Signs, stores and returns a new own address.
 pub(super) fn sign_announcement(
     node: &Node,
     api_url: ApiUrl,
-) -> Result<SignedApiAnnouncement, StoreError> {
+) -> Result<SignedApiAnnouncement, ApiError> {
+    check_size(&api_url)?;
     let me = node.me();
     let signed = node.store.update(|writes| {
         let known = tables::ANNOUNCEMENTS.get(writes, &me)?;
@@ -171,7 +189,8 @@ pub(super) fn sign_announcement(
         let signed = ApiAnnouncement { api_url, nonce }.sign(&node.broadcast_key);
         tables::ANNOUNCEMENTS.insert(writes, &me, &signed);
         Ok::<_, StoreError>(signed)
-    })?;
+    });
+    let signed = signed.map_err(ApiError::internal)?;
     node.news.notify_one();
     Ok(signed)
 }
@@ -180,16 +199,18 @@ pub(super) fn sign_announcement(
 pub(super) fn sign_metadata(
     node: &Node,
     mut metadata: GuardianMetadata,
-) -> Result<SignedGuardianMetadata, StoreError> {
+) -> Result<SignedGuardianMetadata, ApiError> {
     let me = node.me();
     let signed = node.store.update(|writes| {
         let known = tables::METADATA.get(writes, &me)?;
         metadata.iroh_next_endpoint =
             known.and_then(|known| known.metadata().iroh_next_endpoint.clone());
         let signed = metadata.sign(&node.broadcast_key);
+        check_size(&signed)?;
         tables::METADATA.insert(writes, &me, &signed);
-        Ok::<_, StoreError>(signed)
-    })?;
+        Ok::<_, Refused>(signed)
+    });
+    let signed = signed.map_err(|Refused(error)| error)?;
     node.news.notify_one();
     Ok(signed)
 }
@@ -210,21 +231,38 @@ pub(super) fn hear(node: &Node, from: PeerId, news: News) {
     }
 }
 
-/// Tells one peer everything.
+/// Tells one peer everything, one guardian at a time.
 pub(super) fn tell(node: &Node, peer: PeerId) {
     let Some(links) = &node.links else { return };
     match everything(node) {
         Ok(news) => {
-            if let Err(error) = links.send(peer, Channel::GOSSIP, news.to_bytes()) {
-                debug!(target: "moneta::node", %peer, %error, "news not sent");
+            for news in news {
+                if let Err(error) = links.send(peer, Channel::GOSSIP, news.to_bytes()) {
+                    debug!(target: "moneta::node", %peer, %error, "news not sent");
+                }
             }
         }
         Err(error) => warn!(target: "moneta::node", %error, "cannot read announcements"),
     }
 }
 
-fn everything(node: &Node) -> Result<News, StoreError> {
-    Ok(News { announcements: announcements(node)?, metadata: metadata(node)? })
+fn everything(node: &Node) -> Result<Vec<News>, StoreError> {
+    let (mut announcements, mut metadata) = (announcements(node)?, metadata(node)?);
+    let about = |peer: PeerId| News {
+        announcements: announcements.remove_entry(&peer).into_iter().collect(),
+        metadata: metadata.remove_entry(&peer).into_iter().collect(),
+    };
+    Ok(node.engine.size().peer_ids().map(about).collect())
+}
+
+/// Everybody keeps and serves what one guardian says of itself, so it must be short.
+const STATEMENT_LIMIT_BYTES: usize = 64 * 1024;
+
+fn check_size(statement: &impl Encode) -> Result<(), ApiError> {
+    match statement.to_bytes().len() > STATEMENT_LIMIT_BYTES {
+        true => Err(ApiError::bad_request("A statement is at most 64 KiB long")),
+        false => Ok(()),
+    }
 }
 
 /// Tells all peers everything when something is new, and now and then; until dropped.

@@ -11,6 +11,7 @@
 //!      ├─ Broadcast          consensus
 //!      ├─ ordering           the one writer of federation state: ordered units, signatures, replay
 //!      ├─ dispatch           frames of the links -> consensus, ordering, gossip
+//!      ├─ mend               notices a stuck session and makes silent links anew
 //!      ├─ chain              polls the bitcoin source, broadcasts transactions
 //!      ├─ proposals          asks modules what they want ordered, after every change
 //!      ├─ signing            repeats signatures of a session until it is signed
@@ -27,11 +28,13 @@ mod chain;
 mod consensus;
 mod files;
 mod gossip;
+mod latecomers;
 mod ordering;
 mod peers;
 mod proposals;
 mod setup;
 mod shared;
+mod signatures;
 mod signing;
 mod tables;
 mod waiters;
@@ -164,6 +167,19 @@ pub enum NodeError {
     /// Consensus stopped by itself.
     #[error("consensus stopped: {0}")]
     ConsensusStopped(String),
+    /// Refused: the database belongs to another guardian, or to another federation.
+    #[error(
+        "{path} belongs to guardian {found}, the configuration beside it is that of guardian {wanted}; \
+         put the right files together, nothing was changed"
+    )]
+    ForeignDatabase {
+        /// The database.
+        path: PathBuf,
+        /// Whose it is, as federation and guardian.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
     /// The bitcoin source follows another network.
     #[error("the bitcoin source is not on {network}: block 1 is {found}; check its address")]
     WrongChain {
@@ -173,7 +189,7 @@ pub enum NodeError {
         found: moneta_core::ChainId,
     },
     /// Key generation failed.
-    #[error("key generation failed: {0}; all guardians must set up anew, in empty data folders")]
+    #[error("key generation failed: {0}")]
     Keygen(#[from] crate::setup::keygen::KeygenError),
     /// The certificate for links could not be made.
     #[error("cannot make a certificate: {0}")]
@@ -183,7 +199,8 @@ pub enum NodeError {
     Halt(#[from] crate::engine::Halt),
 }
 
-/// Lives the whole life of a guardian until `stop` turns true, then ends cleanly.
+/// Lives the whole life of a guardian until `stop` turns true, then ends cleanly. Needs a
+/// multi-threaded runtime: dear work is done in place.
 ///
 /// Errors: [`NodeError`]; the data folder is consistent then and may be started again.
 pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<(), NodeError> {

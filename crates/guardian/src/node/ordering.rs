@@ -6,20 +6,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitcoin::secp256k1::schnorr::Signature;
 use futures::FutureExt;
 use moneta_consensus::{Event, Events};
 use moneta_core::session::SignerRule;
-use moneta_core::{
-    FederationSize, PeerId, SessionHeader, SessionIndex, SignedSessionOutcome, TransactionId,
-};
+use moneta_core::{PeerId, SessionHeader, SessionIndex, SignedSessionOutcome, TransactionId};
 use moneta_module::server::{Facts, Need};
 use moneta_store::WriteSet;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::shared::Node;
+use super::signatures::Signatures;
 use super::signing::SignatureMessage;
 use super::{NodeError, chain, signing};
 use crate::engine::{Halt, ReplayError, Stop, Unit};
@@ -32,17 +32,24 @@ const GROUP_UNITS: usize = 64;
 pub(super) enum Command {
     /// A peer's message about signatures.
     Signature(PeerId, SignatureMessage),
-    /// A session that was fetched from a peer; its signatures are not verified yet.
-    Replay(SessionIndex, SignedSessionOutcome),
+    /// A session that was fetched from a peer; its signatures are not verified yet. Tells when it
+    /// is durable here; dropped if it was of no use.
+    Replay(SessionIndex, Box<SignedSessionOutcome>, oneshot::Sender<()>),
 }
 
-/// Sessions that have ended here and wait for signatures, and signatures that came early.
+/// The pause before the same need is fetched once more: it can only mean that what was fetched
+/// did not help, and trying again at once would keep a core busy.
+const SAME_NEED_PAUSE: Duration = Duration::from_millis(500);
+
+/// The writer's state between two commits; all of it follows from the store after a restart.
 pub(super) struct Ordering {
     node: Arc<Node>,
     facts: Facts,
     pending: VecDeque<Event>,
-    ended: BTreeMap<SessionIndex, SessionHeader>,
-    signatures: BTreeMap<SessionIndex, BTreeMap<PeerId, Signature>>,
+    /// Of sessions that are not signed yet.
+    signatures: Signatures,
+    /// The signatures of the last signed session, for peers that are behind by a moment.
+    last_signed: Option<(SessionIndex, BTreeMap<PeerId, Signature>)>,
 }
 
 /// Why a group of events was not processed to its end.
@@ -57,6 +64,7 @@ enum Paused {
 #[derive(Default)]
 struct Consequences {
     refused: Vec<TransactionId>,
+    transactions: Vec<TransactionId>,
     verdicts: Vec<(PeerId, bool)>,
     ended: Vec<SessionHeader>,
     accepted: bool,
@@ -64,12 +72,13 @@ struct Consequences {
 
 impl Ordering {
     pub(super) fn new(node: Arc<Node>) -> Self {
+        let keys = node.config.consensus.broadcast_public_keys.clone();
         Self {
             node,
             facts: Facts::default(),
             pending: VecDeque::new(),
-            ended: BTreeMap::new(),
-            signatures: BTreeMap::new(),
+            signatures: Signatures::new(keys),
+            last_signed: None,
         }
     }
 
@@ -79,6 +88,7 @@ impl Ordering {
         mut events: Events,
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), NodeError> {
+        self.resume()?;
         loop {
             tokio::select! {
                 event = events.next() => {
@@ -97,22 +107,49 @@ impl Ordering {
                 }
                 command = commands.recv() => match command {
                     Some(Command::Signature(peer, message)) => self.hear(peer, message)?,
-                    Some(Command::Replay(session, signed)) => self.replay(session, signed).await?,
+                    Some(Command::Replay(session, signed, done)) => {
+                        if self.replay(session, *signed).await? {
+                            // Whoever fetched it may have gone away.
+                            let _ = done.send(());
+                        }
+                    }
                     None => return Ok(()),
                 },
             }
         }
     }
 
-    async fn process_pending(&mut self) -> Result<(), NodeError> {
-        while !self.pending.is_empty() {
-            let paused = tokio::task::block_in_place(|| self.process_group())?;
-            if let Paused::Needs(need) = paused {
-                debug!(target: "moneta::node", ?need, "waiting for blocks");
-                chain::fetch(&self.node, need, &mut self.facts).await;
+    /// Signs again what had ended before a restart, without waiting for consensus to repeat it.
+    fn resume(&mut self) -> Result<(), NodeError> {
+        let node = self.node.clone();
+        let snapshot = node.store.snapshot();
+        let count = node.engine.session_count(&snapshot)?;
+        for session in [count, SessionIndex(count.0 + 1)] {
+            if let Some(ended) = node.engine.ended_session(&snapshot, session)? {
+                self.sign(ended.header)?;
             }
         }
         Ok(())
+    }
+
+    /// Waits for outside data as long as it takes; the task may be aborted meanwhile.
+    async fn process_pending(&mut self) -> Result<(), NodeError> {
+        let mut last = None;
+        while !self.pending.is_empty() {
+            let paused = tokio::task::block_in_place(|| self.process_group())?;
+            if let Paused::Needs(need) = paused {
+                self.fetch(need, &mut last).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&mut self, need: Need, last: &mut Option<Need>) {
+        debug!(target: "moneta::node", ?need, "waiting for blocks");
+        if last.replace(need) == Some(need) {
+            tokio::time::sleep(SAME_NEED_PAUSE).await;
+        }
+        chain::fetch(&self.node, need, &mut self.facts).await;
     }
 
     /// Processes pending events up to the first that needs something, and commits.
@@ -120,15 +157,26 @@ impl Ordering {
         let node = self.node.clone();
         let snapshot = node.store.snapshot();
         let count = node.engine.session_count(&snapshot)?;
-        let units: Vec<Option<Unit>> =
-            self.pending.iter().map(|event| decode(&node, event)).collect();
+        let mut units: Vec<Option<Unit>> = Vec::with_capacity(self.pending.len());
+        for event in &self.pending {
+            units.push(match event {
+                // After a restart consensus tells its sessions from their beginning.
+                Event::Ordered { session, position, .. }
+                    if node.engine.progress(&snapshot, SessionIndex(*session))? > *position =>
+                {
+                    None
+                }
+                _ => decode(&node, event),
+            });
+        }
         node.engine.prepare(&units.iter().flatten().collect::<Vec<_>>());
         let mut writes = WriteSet::new(&snapshot);
         let mut consequences = Consequences::default();
         let mut paused = Paused::Done;
         let mut done = 0;
         for (event, unit) in self.pending.iter().zip(&units) {
-            match self.process_event(&mut writes, count, event, unit.as_ref(), &mut consequences) {
+            let unit = unit.as_ref();
+            match self.process_event(&mut writes, count, event, unit, &mut consequences) {
                 Ok(()) => done += 1,
                 Err(Stop::Blocked(need)) => {
                     paused = Paused::Needs(need);
@@ -155,11 +203,7 @@ impl Ordering {
         match event {
             Event::Ordered { session, position, creator, .. } => {
                 let session = SessionIndex(*session);
-                // After a restart consensus tells its sessions from their beginning.
-                let known = session < count
-                    || engine.ended_session(writes, session)?.is_some()
-                    || engine.progress(writes, session)? > *position;
-                if known {
+                if engine.progress(writes, session)? > *position {
                     return Ok(());
                 }
                 let creator = PeerId::new(*creator as u16);
@@ -171,6 +215,7 @@ impl Ordering {
                     engine.process_unit(writes, session, *position, unit, &self.facts)?;
                 consequences.accepted |= !processed.accepted.is_empty();
                 consequences.verdicts.push((creator, !processed.accepted.is_empty()));
+                consequences.transactions.extend(processed.transactions);
                 consequences.refused.extend(processed.refused);
             }
             Event::SessionEnded { session, .. } => {
@@ -192,10 +237,7 @@ impl Ordering {
             return Ok(());
         }
         let batch = writes.into_batch();
-        if self.node.waiters.is_empty() {
-            self.node.store.commit(batch)?;
-            return Ok(());
-        }
+        // Gathered whether somebody waits or not: a caller may begin to wait during the commit.
         let keys: Vec<Vec<u8>> = batch.iter().map(|(key, _)| key.to_vec()).collect();
         self.node.store.commit(batch)?;
         self.node.waiters.wake(keys.iter().map(Vec::as_slice));
@@ -206,7 +248,11 @@ impl Ordering {
         for (creator, accepted) in consequences.verdicts {
             self.node.broadcast.verdict(creator.index(), accepted);
         }
+        for txid in &consequences.transactions {
+            self.node.queued.remove(txid);
+        }
         for txid in consequences.refused {
+            self.node.queued.remove(&txid);
             // Whoever submitted it asks again and learns why.
             let key = self.node.engine.accepted_key(txid);
             self.node.waiters.wake([key.as_slice()]);
@@ -226,58 +272,66 @@ impl Ordering {
         let node = &self.node;
         let signature =
             header.sign(&node.config.consensus.broadcast_public_keys, &node.broadcast_key);
-        self.ended.insert(header.index, header);
-        let of_session = self.signatures.entry(header.index).or_default();
-        of_session.insert(node.me(), signature);
+        for liar in self.signatures.begin(header, node.me(), signature) {
+            differs(liar, header.index);
+        }
         let count = node.session_count()?;
-        signing::send_to_all(
-            node,
-            &SignatureMessage::One { session: header.index, signature, count },
-        );
+        let message = SignatureMessage::One { session: header.index, signature, count };
+        signing::send_to_all(node, &message);
         self.complete()
     }
 
     /// Takes a peer's signatures. Those for sessions far ahead or long past are not kept.
     fn hear(&mut self, peer: PeerId, message: SignatureMessage) -> Result<(), NodeError> {
         let count = self.node.session_count()?;
-        let (session, signatures, claimed) = match message {
-            SignatureMessage::One { session, signature, count } => {
-                (session, BTreeMap::from([(peer, signature)]), count)
-            }
-            SignatureMessage::All { session, signatures, count } => (session, signatures, count),
+        let (session, claimed) = match &message {
+            SignatureMessage::One { session, count, .. }
+            | SignatureMessage::All { session, count, .. } => (*session, *count),
             SignatureMessage::Count { count } => {
-                self.node.claim(peer, count);
+                self.node.claim(peer, *count);
                 return Ok(());
             }
         };
         self.node.claim(peer, claimed);
         if session < count {
-            // The peer is behind by a moment: all signatures help it more than ours alone.
-            if claimed <= session {
+            // The peer is behind by a moment: all signatures help it more than ours alone. Who is
+            // further behind fetches whole sessions.
+            if claimed == session && session.0 + 1 == count.0 {
                 self.help(peer, session, count)?;
             }
             return Ok(());
         }
-        if session.0 > count.0 + 1 {
+        if session.0 > count.0.saturating_add(1) {
             return Ok(());
         }
-        let known = self.signatures.entry(session).or_default();
-        for (signer, signature) in signatures {
-            if self.node.engine.size().contains(signer) {
-                known.entry(signer).or_insert(signature);
+        let fits = match message {
+            SignatureMessage::One { signature, .. } => {
+                self.signatures.hear_own(session, peer, signature)
             }
+            SignatureMessage::All { signatures, .. } => {
+                self.signatures.hear_all(session, peer, signatures)
+            }
+            SignatureMessage::Count { .. } => true,
+        };
+        if !fits {
+            differs(peer, session);
         }
         self.complete()
     }
 
+    /// Sends all signatures of the last signed session to a peer that lacks some.
     fn help(
-        &self,
+        &mut self,
         peer: PeerId,
         session: SessionIndex,
         count: SessionIndex,
     ) -> Result<(), NodeError> {
-        let signed = self.node.engine.signed_session(&self.node.store.snapshot(), session)?;
-        if let Some(SignedSessionOutcome { signatures, .. }) = signed {
+        if self.last_signed.as_ref().is_none_or(|(index, _)| *index != session) {
+            let signed = self.node.engine.signed_session(&self.node.store.snapshot(), session)?;
+            self.last_signed = signed.map(|signed| (session, signed.signatures));
+        }
+        if let Some((_, signatures)) = &self.last_signed {
+            let signatures = signatures.clone();
             signing::send(&self.node, peer, &SignatureMessage::All { session, signatures, count });
         }
         Ok(())
@@ -288,48 +342,36 @@ impl Ordering {
         let node = self.node.clone();
         loop {
             let session = node.session_count()?;
-            let Some(header) = self.ended.get(&session).copied() else { return Ok(()) };
-            let known = self.signatures.entry(session).or_default();
-            let keys = &node.config.consensus.broadcast_public_keys;
-            known.retain(|signer, signature| {
-                let valid = header.verify_one(keys, *signer, signature);
-                if !valid {
-                    warn!(target: "moneta::node", %signer, %session, "signature differs from ours; \
-                        this guardian or that one is wrong about the session");
-                }
-                valid
-            });
-            let threshold = threshold(&node.engine.size());
-            if known.len() < threshold {
-                return Ok(());
-            }
-            let chosen = known.iter().take(threshold).map(|(p, s)| (*p, *s)).collect();
+            let threshold = node.engine.size().threshold();
+            let Some(chosen) = self.signatures.enough(session, threshold) else { return Ok(()) };
             let snapshot = node.store.snapshot();
             let Some(ended) = node.engine.ended_session(&snapshot, session)? else {
                 return Err(Halt::Fork { session }.into());
             };
             let mut writes = WriteSet::new(&snapshot);
-            node.engine.complete_session(&mut writes, session, ended.outcome, chosen);
+            node.engine.complete_session(&mut writes, session, ended.outcome, chosen.clone());
             self.commit(writes)?;
-            self.finished(session);
+            self.finished(session, chosen);
         }
     }
 
-    /// Applies a session that the others have signed.
+    /// Applies a session that the others have signed; true if it is durable here now.
     async fn replay(
         &mut self,
         session: SessionIndex,
         signed: SignedSessionOutcome,
-    ) -> Result<(), NodeError> {
+    ) -> Result<bool, NodeError> {
         let node = self.node.clone();
         let keys = &node.config.consensus.broadcast_public_keys;
-        if session != node.session_count()? {
-            return Ok(());
+        let count = node.session_count()?;
+        if session != count {
+            return Ok(session < count);
         }
         if let Err(error) = signed.verify(session, keys, SignerRule::ExactlyThreshold) {
             warn!(target: "moneta::node", %session, %error, "a fetched session is not valid");
-            return Ok(());
+            return Ok(false);
         }
+        let mut last = None;
         loop {
             let need = tokio::task::block_in_place(|| {
                 let snapshot = node.store.snapshot();
@@ -340,28 +382,25 @@ impl Ordering {
                     Ok(()) => self.commit(writes).map(|()| None),
                     Err(ReplayError::Stop(Stop::Blocked(need))) => Ok(Some(need)),
                     Err(ReplayError::Stop(Stop::Halt(halt))) => Err(halt.into()),
-                    Err(error) => {
-                        warn!(target: "moneta::node", %error, "session not replayed");
-                        Ok(None)
-                    }
+                    Err(ReplayError::OutOfOrder { .. }) => Err(Halt::Fork { session }.into()),
                 }
-            })?;
-            match need {
-                Some(need) => chain::fetch(&node, need, &mut self.facts).await,
+            });
+            match need? {
+                Some(need) => self.fetch(need, &mut last).await,
                 None => break,
             }
         }
-        self.finished(session);
+        self.finished(session, signed.signatures);
         node.state_changed.notify_one();
         node.proposals_due.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     /// A session is signed and durable here.
-    fn finished(&mut self, session: SessionIndex) {
+    fn finished(&mut self, session: SessionIndex, signatures: BTreeMap<PeerId, Signature>) {
         debug!(target: "moneta::node", %session, "session signed");
-        self.ended.retain(|index, _| *index > session);
-        self.signatures.retain(|index, _| *index > session);
+        self.last_signed = Some((session, signatures));
+        self.signatures.forget(session);
         self.pending.retain(|event| match event {
             Event::Ordered { session: of, .. } | Event::SessionEnded { session: of, .. } => {
                 *of > session.0
@@ -373,19 +412,14 @@ impl Ordering {
         signing::send_to_all(&self.node, &SignatureMessage::Count { count });
         if self.node.scheduled_shutdown() == Some(session) {
             info!(target: "moneta::node", %session, "scheduled shutdown: the session has finished");
-            let (node, solo) = (self.node.clone(), self.node.links.is_none());
-            let grace = if solo { std::time::Duration::ZERO } else { node.pace.shutdown_grace };
-            let stop = node.stop.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(grace).await;
-                stop.send_replace(true);
-            });
+            self.node.stop.send_replace(true);
         }
     }
 }
 
-fn threshold(size: &FederationSize) -> usize {
-    size.threshold()
+fn differs(peer: PeerId, session: SessionIndex) {
+    warn!(target: "moneta::node", %peer, %session, "a signature does not fit the session as it \
+        ended here; that guardian or this one is wrong about it");
 }
 
 fn decode(node: &Node, event: &Event) -> Option<Unit> {

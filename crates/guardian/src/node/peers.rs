@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use moneta_consensus::{Broadcast, Links};
+use moneta_consensus::Links;
 use moneta_core::announcement::current_url as choose_url;
 use moneta_core::{ApiUrl, Decode, PeerId};
 use moneta_net::links::{
@@ -14,10 +15,12 @@ use moneta_net::links::{
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tracing::{debug, info};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
 use super::NodeError;
 use super::gossip::{self, News};
+use super::latecomers::Latecomers;
 use super::ordering::Command;
 use super::shared::Node;
 use super::signing::SignatureMessage;
@@ -64,13 +67,25 @@ impl Links for ConsensusLinks {
 pub(super) async fn dispatch(
     node: Arc<Node>,
     mut frames: LinkReceiver,
-    broadcast: Broadcast,
     commands: mpsc::Sender<Command>,
+    mut latecomers: Latecomers,
 ) {
     while let Some(frame) = frames.recv().await {
         let peer = frame.peer;
+        if frame.channel == Channel::SETUP {
+            let answer = latecomers.answer(peer, &frame.payload);
+            if let (Some(answer), Some(links)) = (answer, &node.links)
+                && let Err(error) = links.send(peer, Channel::SETUP, answer)
+            {
+                warn!(target: "moneta::node", %peer, %error, "setup messages not sent");
+            }
+            continue;
+        }
+        latecomers.arrived(peer);
         match frame.channel {
-            Channel::CONSENSUS | Channel::WAKE => broadcast.deliver(peer.index(), frame.payload),
+            Channel::CONSENSUS | Channel::WAKE => {
+                node.broadcast.deliver(peer.index(), frame.payload);
+            }
             Channel::SIGNATURE => {
                 let Ok(message) = SignatureMessage::from_bytes(&frame.payload) else { continue };
                 // A full queue means that the writer is busy; signatures are repeated.
@@ -82,6 +97,40 @@ pub(super) async fn dispatch(
                 }
             }
             other => debug!(target: "moneta::node", %peer, channel = other.0, "unknown channel"),
+        }
+    }
+}
+
+/// A running session grows once a second or faster; this long without a unit of anybody means that
+/// it is stuck.
+const STUCK: Duration = Duration::from_secs(8);
+
+/// The pause before the same link is made anew once more.
+const MEND_AGAIN: Duration = Duration::from_secs(30);
+
+/// Makes links anew, whose guardians are connected and silent, when the session is stuck; until
+/// dropped. A link that comes up repeats what the other side may have missed.
+pub(super) async fn mend(node: Arc<Node>, links: Arc<GuardianLinks>) {
+    let mut mended: BTreeMap<PeerId, Instant> = BTreeMap::new();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let status = node.broadcast.status();
+        // With batches waiting for the writer, it is this guardian that is slow.
+        if status.since_progress < STUCK || status.backlog_batches > 0 {
+            continue;
+        }
+        let connected = links.status();
+        for (index, unit) in status.peers.iter().enumerate() {
+            let peer = PeerId::new(index as u16);
+            let is_connected = connected.get(&peer).is_some_and(|link| link.connected);
+            let is_silent = unit.last_unit_age.is_none_or(|age| age >= STUCK);
+            let is_due = mended.get(&peer).is_none_or(|at| at.elapsed() >= MEND_AGAIN);
+            if is_connected && is_silent && is_due {
+                warn!(target: "moneta::node", %peer, session = status.session,
+                    stuck_for = ?status.since_progress, "consensus is stuck: making the link anew");
+                links.reconnect(peer);
+                mended.insert(peer, Instant::now());
+            }
         }
     }
 }
@@ -98,7 +147,7 @@ pub(super) async fn watch_links(node: Arc<Node>, links: Arc<GuardianLinks>) {
                 gossip::tell(&node, peer);
             }
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -47,10 +47,8 @@ fn submit(node: &Node, items: Vec<Vec<u8>>, submitted: &mut HashMap<Vec<u8>, Ins
             Ok(()) => {
                 submitted.insert(item, now);
             }
-            Err(error) => {
-                debug!(target: "moneta::node", %error, "proposal waits");
-                return;
-            }
+            // The others may still fit; this one is tried again.
+            Err(error) => debug!(target: "moneta::node", %error, "proposal waits"),
         }
     }
 }

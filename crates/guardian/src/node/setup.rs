@@ -5,42 +5,58 @@
 //! * `setup.json`: certificate, key and seed of this guardian, and what was entered so far. Written
 //!   before any answer that depends on it.
 //! * `keygen/<stage>-<guardian>`: messages of others, written before they count.
+//! * `keygen-sent/<guardian>`: own messages, written just before the configuration, for guardians
+//!   that come late to the end; see [`super::latecomers`].
 //!
-//! Both are removed once the configuration is complete.
+//! The first two are removed once the configuration is complete. If key generation fails, all is
+//! forgotten and the ceremony begins anew, with a new certificate; the reason is kept and shown.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use moneta_core::api::{LocalParams, endpoint};
-use moneta_core::{ApiError, ApiRequest, Decode, Encode, PeerId, Secret, hex_bytes};
+use moneta_core::{
+    ApiError, ApiRequest, Decode, Encode, FederationSize, PeerId, Secret, hex_bytes,
+};
 use moneta_net::api::{ApiHandler, ApiServer, Limits, to_result};
-use moneta_net::links::{Channel, GuardianLinks, LinkIdentity, LinkLimits};
+use moneta_net::links::{Channel, Frame, GuardianLinks, LinkIdentity, LinkLimits, LinkReceiver};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::files::DataDir;
+use super::files::{DataDir, FilesError, SETUP_FILE};
+use super::latecomers::{self, Message};
 use super::{NodeError, Options, peers};
 use crate::setup::ceremony::{Agreement, Ceremony, Identity};
 use crate::setup::config::GuardianConfig;
-use crate::setup::keygen::{Keygen, Progress, Stage};
+use crate::setup::keygen::{Keygen, KeygenError, Progress, Stage};
 
-const SETUP_FILE: &str = "setup.json";
 const KEYGEN_DIR: &str = "keygen";
 
 /// How often own messages are sent again to peers that may have lost them.
 const RESEND: Duration = Duration::from_millis(1000);
 
-/// How long a finished guardian keeps answering the others, who may lack its last message. Each of
-/// them stops as soon as all have finished.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long a finished guardian waits for the others to be finished, too. Whoever is later gets the
+/// last messages from the running node.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long the last frames get to leave before the links close.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// How often a guardian that waits says for whom.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// The endpoint that tells why key generation failed last; of ours, for operators' tools.
+const FAILURE_ENDPOINT: &str = "moneta_setup_failure";
 
 /// The stored state of the setup phase.
 #[derive(Serialize, Deserialize)]
@@ -52,6 +68,9 @@ struct SetupState {
     #[serde(with = "hex_bytes")]
     seed: Vec<u8>,
     ceremony: Ceremony,
+    /// Why the ceremony before this one failed.
+    #[serde(default)]
+    failure: Option<String>,
 }
 
 impl Drop for SetupState {
@@ -62,7 +81,7 @@ impl Drop for SetupState {
 }
 
 impl SetupState {
-    fn fresh() -> Result<Self, NodeError> {
+    fn fresh(failure: Option<String>) -> Result<Self, NodeError> {
         let identity = LinkIdentity::generate()?;
         let mut seed = vec![0; 32];
         rand::rngs::OsRng.fill_bytes(&mut seed);
@@ -71,24 +90,55 @@ impl SetupState {
             tls_key: identity.key_der().to_vec(),
             seed,
             ceremony: Ceremony::default(),
+            failure,
         })
     }
 }
 
 /// Serves setup until the configuration is complete; `None` if told to stop before.
+///
+/// Errors: what the machine refuses. A ceremony that fails is begun anew instead.
 pub(super) async fn run(
     dir: &DataDir,
     options: &Options,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<GuardianConfig>, NodeError> {
-    let state = match dir.read_json::<SetupState>(SETUP_FILE)? {
-        Some(state) => state,
-        None => {
-            let state = SetupState::fresh()?;
-            dir.write_json(SETUP_FILE, &state)?;
-            state
-        }
-    };
+    loop {
+        let state = match dir.read_json::<SetupState>(SETUP_FILE)? {
+            Some(state) => state,
+            None => begin(dir, None)?,
+        };
+        let reason = match hold(dir, options, state, stop).await {
+            Ok(config) => return Ok(config),
+            Err(NodeError::Keygen(error)) => error.to_string(),
+            // Addresses and certificates stand in the codes that were entered.
+            Err(error @ (NodeError::Links(_) | NodeError::Address { .. })) => error.to_string(),
+            Err(other) => return Err(other),
+        };
+        error!(target: "moneta::setup", %reason, "key generation failed; every guardian must be set \
+            up anew: enter the local parameters and exchange new setup codes");
+        begin(dir, Some(reason))?;
+    }
+}
+
+/// Begins a ceremony, with nothing left of one before.
+fn begin(dir: &DataDir, failure: Option<String>) -> Result<SetupState, NodeError> {
+    // In this order: messages of an old ceremony must never be read in a new one.
+    for folder in [KEYGEN_DIR, latecomers::FOLDER] {
+        dir.remove_folder(folder)?;
+    }
+    let state = SetupState::fresh(failure)?;
+    dir.write_json(SETUP_FILE, &state)?;
+    Ok(state)
+}
+
+/// Holds one ceremony to its end.
+async fn hold(
+    dir: &DataDir,
+    options: &Options,
+    state: SetupState,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<GuardianConfig>, NodeError> {
     let identity = Identity {
         api_url: options.api_url.clone(),
         p2p_url: options.link_url.clone(),
@@ -97,25 +147,21 @@ pub(super) async fn run(
         kinds: options.kinds.iter().map(|kind| kind.kind()).collect::<BTreeSet<_>>(),
         release: options.release.clone(),
     };
-    let state = match agreement(&state, &identity) {
-        Some(_) => state,
-        None => match serve(dir, options, &identity, state, stop).await? {
+    let state = match state.ceremony.is_started() {
+        true => state,
+        false => match serve(dir, options, &identity, state, stop).await? {
             Some(state) => state,
             None => return Ok(None),
         },
     };
-    let Some(agreement) = agreement(&state, &identity) else { return Ok(None) };
+    let agreement = state.ceremony.agreement(&identity);
+    let agreement = agreement.map_err(|error| KeygenError::Keys(error.message))?;
     let config = generate(dir, options, agreement, &state, stop).await?;
     if config.is_some() {
         dir.remove(SETUP_FILE)?;
-        let _ = fs::remove_dir_all(dir.join(KEYGEN_DIR));
+        dir.remove_folder(KEYGEN_DIR)?;
     }
     Ok(config)
-}
-
-/// What key generation works on, if it was started.
-fn agreement(state: &SetupState, identity: &Identity) -> Option<Agreement> {
-    state.ceremony.is_started().then(|| state.ceremony.agreement(identity).ok()).flatten()
 }
 
 /// Answers the setup endpoints until key generation is started.
@@ -176,6 +222,7 @@ impl ApiHandler for SetupApi {
                 | endpoint::RESET_PEER_SETUP_CODES
                 | endpoint::GET_SETUP_CODE
                 | endpoint::START_DKG
+                | FAILURE_ENDPOINT
         )
     }
 
@@ -189,6 +236,11 @@ impl ApiHandler for SetupApi {
                 request.parse_params::<()>()?;
                 admin()?;
                 to_result(&state.ceremony.setup_code())
+            }
+            FAILURE_ENDPOINT => {
+                request.parse_params::<()>()?;
+                admin()?;
+                to_result(&state.failure)
             }
             endpoint::SET_LOCAL_PARAMS => {
                 let params: LocalParams = request.parse_params()?;
@@ -208,10 +260,7 @@ impl ApiHandler for SetupApi {
             endpoint::RESET_PEER_SETUP_CODES => {
                 request.parse_params::<()>()?;
                 admin()?;
-                desk.change(&mut state, |ceremony| {
-                    ceremony.reset_peers();
-                    Ok(())
-                })?;
+                desk.change(&mut state, Ceremony::reset_peers)?;
                 to_result(&())
             }
             _ => {
@@ -243,6 +292,8 @@ impl Desk {
 }
 
 /// Runs key generation with the other guardians.
+///
+/// Errors: `Keygen`, `Links`, `Address` if the ceremony has failed for good; the others are told.
 async fn generate(
     dir: &DataDir,
     options: &Options,
@@ -251,6 +302,13 @@ async fn generate(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<GuardianConfig>, NodeError> {
     let mut seed = Zeroizing::new([0; 32]);
+    if state.seed.len() != seed.len() {
+        return Err(FilesError::Damaged {
+            path: dir.join(SETUP_FILE),
+            reason: "the seed is not 32 bytes long".to_owned(),
+        }
+        .into());
+    }
     seed.copy_from_slice(&state.seed);
     let tls_key = Zeroizing::new(state.tls_key.clone());
     let (me, size) = (agreement.me, agreement.size);
@@ -263,8 +321,14 @@ async fn generate(
                 dir.write_config(&config)?;
                 Ok(Some(*config))
             }
-            Progress::Waiting { .. } => Ok(None),
+            Progress::Waiting { .. } => {
+                Err(KeygenError::Keys("a guardian waits for itself".to_owned()).into())
+            }
         };
+    }
+    let board = Board::open(dir)?;
+    for (stage, peer, message) in board.read(size)? {
+        keygen.receive(peer, stage, message)?;
     }
     let address = options.bind_links;
     let listener = TcpListener::bind(address)
@@ -272,91 +336,143 @@ async fn generate(
         .map_err(|source| NodeError::BindLinks { address, source })?;
     let limits = LinkLimits::setup();
     let (links, mut frames) = peers::open_links(me, &tls_key, &endpoints, listener, limits)?;
-    let board = Board::open(dir)?;
-    for (stage, peer, message) in board.read()? {
-        keygen.receive(peer, stage, message)?;
+    let others = size.peer_ids().filter(|peer| *peer != me).collect();
+    let exchange = Exchange { links, others };
+    let ended = talk(dir, &exchange, &board, &mut keygen, &mut frames, stop).await;
+    if let Err(NodeError::Keygen(error)) = &ended {
+        exchange.give_up(error);
     }
-    let mut exchange = Exchange { links, endpoints: endpoints.keys().copied().collect(), me };
-    let mut done: Option<GuardianConfig> = None;
-    let mut finished: BTreeSet<PeerId> = BTreeSet::from([me]);
-    let mut linger_until = None;
+    // Lets the last messages leave.
+    tokio::time::sleep(DRAIN).await;
+    exchange.links.shutdown().await;
+    ended
+}
+
+/// Exchanges messages until the configuration is written, or `stop` turns true.
+async fn talk(
+    dir: &DataDir,
+    exchange: &Exchange,
+    board: &Board,
+    keygen: &mut Keygen<'_>,
+    frames: &mut LinkReceiver,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<GuardianConfig>, NodeError> {
+    let mut done: Option<(GuardianConfig, Instant)> = None;
+    let mut finished: BTreeSet<PeerId> = BTreeSet::new();
     let mut announced = None;
-    let config = loop {
+    let mut resend = tokio::time::interval(RESEND);
+    let mut remind = tokio::time::interval(REMIND);
+    loop {
         if done.is_none() {
             match tokio::task::block_in_place(|| keygen.advance())? {
                 Progress::Done(config) => {
+                    for peer in keygen.dissenters() {
+                        warn!(target: "moneta::setup", guardian = %peer,
+                            "arrived at another configuration; it will not take part as it should");
+                    }
+                    latecomers::keep(dir, keygen, &exchange.others)?;
                     dir.write_config(&config)?;
                     info!(target: "moneta::setup", "keys are generated");
-                    done = Some(*config);
-                    linger_until = Some(tokio::time::Instant::now() + LINGER);
-                    exchange.send(&keygen, true);
+                    done = Some((*config, Instant::now() + LINGER));
+                    exchange.send(keygen, true);
                 }
                 Progress::Waiting { stage, missing } => {
-                    if announced != Some(stage) {
-                        announced = Some(stage);
-                        info!(target: "moneta::setup", ?stage, waiting_for = ?missing, "key generation");
-                        exchange.send(&keygen, false);
+                    if announced != Some((stage, missing.len())) {
+                        announced = Some((stage, missing.len()));
+                        debug!(target: "moneta::setup", ?stage, waiting_for = ?missing, "key generation");
+                        exchange.send(keygen, false);
                     }
                 }
             }
         }
-        let everybody_done = finished.len() == size.total();
-        let time_up = linger_until.is_some_and(|until| tokio::time::Instant::now() >= until);
-        if done.is_some() && (everybody_done || time_up) {
-            break done;
+        let deadline = done.as_ref().map(|(_, until)| *until);
+        let time_up = deadline.is_some_and(|until| Instant::now() >= until);
+        if time_up || finished.len() == exchange.others.len() {
+            if let Some((config, _)) = done {
+                return Ok(Some(config));
+            }
         }
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break None,
-            () = tokio::time::sleep(RESEND) => exchange.send(&keygen, done.is_some()),
+            _ = stop.wait_for(|stop| *stop) => return Ok(done.map(|(config, _)| config)),
+            _ = resend.tick() => exchange.send(keygen, done.is_some()),
+            _ = remind.tick() => {
+                if let (None, Progress::Waiting { stage, missing }) = (&done, keygen.advance()?) {
+                    info!(target: "moneta::setup", ?stage, waiting_for = ?missing, "key generation; to \
+                        give up, stop all guardians and empty their data folders");
+                }
+            }
+            () = sleep_until(deadline) => {}
             frame = frames.recv() => {
-                let Some(frame) = frame else { break None };
-                if frame.channel != Channel::SETUP {
-                    continue;
-                }
-                let Ok(message) = Message::from_bytes(&frame.payload) else {
-                    warn!(target: "moneta::setup", guardian = %frame.peer, "malformed message");
-                    continue;
+                let Some(frame) = frame else {
+                    return Err(NodeError::ConsensusStopped("the links have ended".to_owned()));
                 };
-                if message.done {
-                    finished.insert(frame.peer);
-                }
-                for (stage, bytes) in message.stages {
-                    board.write(stage, frame.peer, &bytes)?;
-                    keygen.receive(frame.peer, stage, bytes)?;
+                if frame.channel == Channel::SETUP && hear(board, keygen, frame)? {
+                    finished.extend(keygen.done_peers());
                 }
             }
         }
-    };
-    // Lets the last messages drain.
-    if config.is_some() {
-        exchange.send(&keygen, true);
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    exchange.links.shutdown().await;
-    Ok(config)
 }
 
-/// All messages so far; small enough to be sent whole each time.
-#[derive(Encode, Decode)]
-struct Message {
-    stages: Vec<(Stage, Vec<u8>)>,
-    /// The sender has its configuration and needs nothing more.
-    done: bool,
+/// Takes one frame; true if its sender is done.
+fn hear(board: &Board, keygen: &mut Keygen<'_>, frame: Frame) -> Result<bool, NodeError> {
+    let peer = frame.peer;
+    let Ok(message) = Message::from_bytes(&frame.payload) else {
+        warn!(target: "moneta::setup", guardian = %peer, "malformed message");
+        return Ok(false);
+    };
+    for (stage, bytes) in message.stages {
+        board.write(stage, peer, &bytes)?;
+        keygen.receive(peer, stage, bytes)?;
+    }
+    if let Some(reason) = message.gave_up {
+        let reason: String = reason.chars().take(300).collect();
+        warn!(target: "moneta::setup", guardian = %peer, ?reason, "another guardian gave up");
+        keygen.receive_giving_up(peer, reason)?;
+    }
+    if message.done {
+        keygen.receive_done(peer);
+    }
+    Ok(message.done)
+}
+
+/// Never ends without a deadline.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Exchange {
     links: GuardianLinks,
-    endpoints: Vec<PeerId>,
-    me: PeerId,
+    others: Vec<PeerId>,
 }
 
 impl Exchange {
-    fn send(&mut self, keygen: &Keygen<'_>, done: bool) {
-        for peer in self.endpoints.iter().copied().filter(|peer| *peer != self.me) {
-            let message = Message { stages: keygen.outgoing(peer), done };
-            if let Err(error) = self.links.send(peer, Channel::SETUP, message.to_bytes()) {
-                warn!(target: "moneta::setup", guardian = %peer, %error, "not sent");
-            }
+    /// Sends all own messages so far to everybody; what a broken link loses is sent again.
+    fn send(&self, keygen: &Keygen<'_>, done: bool) {
+        for peer in &self.others {
+            let message = Message { stages: keygen.outgoing(*peer), done, gave_up: None };
+            self.send_to(*peer, &message);
+        }
+    }
+
+    fn give_up(&self, error: &KeygenError) {
+        // Who gave up because another did repeats that one's reason, not a tower of them.
+        let reason = match error {
+            KeygenError::GaveUp { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        for peer in &self.others {
+            let gave_up = Some(reason.clone());
+            self.send_to(*peer, &Message { stages: Vec::new(), done: false, gave_up });
+        }
+    }
+
+    fn send_to(&self, peer: PeerId, message: &Message) {
+        if let Err(error) = self.links.send(peer, Channel::SETUP, message.to_bytes()) {
+            warn!(target: "moneta::setup", guardian = %peer, %error, "not sent");
         }
     }
 }
@@ -380,14 +496,17 @@ impl Board {
         Ok(())
     }
 
-    fn read(&self) -> Result<Vec<(Stage, PeerId, Vec<u8>)>, NodeError> {
+    fn read(&self, size: FederationSize) -> Result<Vec<(Stage, PeerId, Vec<u8>)>, NodeError> {
         let mut messages = Vec::new();
         for stage in Stage::ALL {
-            for peer in 0..u16::from(u8::MAX) {
-                let peer = PeerId::new(peer);
-                let name = format!("{:02}-{peer}", stage.number());
-                if let Ok(message) = fs::read(self.files.join(&name)) {
-                    messages.push((stage, peer, message));
+            for peer in size.peer_ids() {
+                let path = self.files.join(&format!("{:02}-{peer}", stage.number()));
+                match fs::read(&path) {
+                    Ok(message) => messages.push((stage, peer, message)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => {
+                        return Err(FilesError::Io { action: "read", path, source }.into());
+                    }
                 }
             }
         }

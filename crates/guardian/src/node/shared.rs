@@ -1,13 +1,15 @@
 //! What all tasks of a running guardian share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::secp256k1::Keypair;
 use moneta_consensus::Broadcast;
-use moneta_core::{ChainId, ClientConfig, FederationId, PeerId, Secret, SessionIndex};
+use moneta_core::{
+    ChainId, ClientConfig, FederationId, PeerId, Secret, SessionIndex, TransactionId,
+};
 use moneta_module::server::ChainStatus;
 use moneta_module::setup::ServerKind;
 use moneta_net::chain::ChainSource;
@@ -30,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     pub(crate) waiters: Waiters,
+    pub(crate) queued: Queued,
     pub(crate) broadcast: Broadcast,
     /// `None` in a federation of one.
     pub(crate) links: Option<Arc<GuardianLinks>>,
@@ -42,7 +45,8 @@ pub(crate) struct Node {
     pub(crate) api_secrets: Vec<String>,
     pub(crate) release: String,
     pub(crate) pace: Pace,
-    /// Something was accepted: there may be bitcoin transactions to broadcast.
+    /// Something was accepted: there may be bitcoin transactions to broadcast. One task listens;
+    /// further notices while it works are one.
     pub(crate) state_changed: Notify,
     /// Federation state or a module's local state has changed: modules may want other things.
     pub(crate) proposals_due: Notify,
@@ -75,6 +79,14 @@ impl Node {
         }
     }
 
+    /// Forgets a claim that did not prove true; the peer may make it again.
+    pub(crate) fn doubt(&self, peer: PeerId, session: SessionIndex) {
+        let mut claims = self.claimed_sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(claim) = claims.get_mut(&peer) {
+            *claim = (*claim).min(session);
+        }
+    }
+
     /// Notes a peer's claim.
     pub(crate) fn claim(&self, peer: PeerId, sessions: SessionIndex) {
         let mut claims = self.claimed_sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +103,25 @@ impl Node {
     pub(crate) fn peers_ahead_of(&self, session: SessionIndex) -> Vec<PeerId> {
         let claims = self.claimed_sessions.lock().unwrap_or_else(PoisonError::into_inner);
         claims.iter().filter(|(_, count)| **count > session).map(|(peer, _)| *peer).collect()
+    }
+}
+
+/// Transactions that this guardian has handed to consensus and that were not ordered since, so
+/// that many callers with the same transaction do not have it ordered many times.
+///
+/// Bounded by the queue of consensus: an entry goes when a copy of the transaction is ordered.
+#[derive(Default)]
+pub(crate) struct Queued(Mutex<HashSet<TransactionId>>);
+
+impl Queued {
+    /// Notes a transaction; false if it was noted before.
+    pub(crate) fn insert(&self, txid: TransactionId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(txid)
+    }
+
+    /// The transaction was ordered, or not queued after all.
+    pub(crate) fn remove(&self, txid: &TransactionId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(txid);
     }
 }
 

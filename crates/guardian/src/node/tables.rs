@@ -8,5 +8,9 @@ use moneta_store::Table;
 pub(super) const ANNOUNCEMENTS: Table<PeerId, SignedApiAnnouncement> = Table::new(0x40);
 /// The newest metadata of each guardian.
 pub(super) const METADATA: Table<PeerId, SignedGuardianMetadata> = Table::new(0x41);
+/// Bytes of all client backups together.
+pub(super) const BACKUP_BYTES: Table<(), u64> = Table::new(0x43);
+/// Whose database this is, as text; written at the first start and compared ever after.
+pub(super) const OWNER: Table<(), String> = Table::new(0x44);
 /// Client backups, one per client key.
 pub(super) const BACKUPS: Table<PublicKey, BackupSnapshot> = Table::new(0x42);

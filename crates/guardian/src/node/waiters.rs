@@ -38,11 +38,6 @@ impl Waiters {
         Waiter { waiters: self.clone(), key, id, woken }
     }
 
-    /// Whether anybody waits at all; saves gathering keys when nobody does.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_key.is_empty()
-    }
-
     /// Wakes whoever waits for one of `keys`.
     pub(crate) fn wake<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,6 +54,11 @@ impl Waiters {
 }
 
 impl Waiter {
+    /// What is waited for.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
     /// Waits until the key is written.
     pub(crate) async fn woken(&mut self) {
         // An error means that the sender was dropped, which only `wake` does.
@@ -75,5 +75,48 @@ impl Drop for Waiter {
                 inner.by_key.remove(&self.key);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn is_woken(waiter: &mut Waiter) -> bool {
+        waiter.woken().now_or_never().is_some()
+    }
+
+    #[test]
+    fn write_wakes_all_who_wait_for_the_key_and_nobody_else() {
+        let waiters = Waiters::default();
+        let mut first = waiters.register(vec![1]);
+        let mut second = waiters.register(vec![1]);
+        let mut other = waiters.register(vec![2]);
+        waiters.wake([&[1][..], &[3][..]]);
+        assert!(is_woken(&mut first) && is_woken(&mut second));
+        assert!(!is_woken(&mut other));
+    }
+
+    #[test]
+    fn waiter_that_gave_up_is_forgotten() {
+        let waiters = Waiters::default();
+        let first = waiters.register(vec![1]);
+        let mut second = waiters.register(vec![1]);
+        drop(first);
+        waiters.wake([&[1][..]]);
+        assert!(is_woken(&mut second));
+        drop(waiters.register(vec![2]));
+        let inner = waiters.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(inner.by_key.is_empty());
+    }
+
+    #[test]
+    fn waiting_again_needs_a_new_write() {
+        let waiters = Waiters::default();
+        drop(waiters.register(vec![1]));
+        waiters.wake([&[1][..]]);
+        assert!(!is_woken(&mut waiters.register(vec![1])));
     }
 }

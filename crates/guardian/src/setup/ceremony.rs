@@ -126,6 +126,7 @@ impl Ceremony {
     /// Errors: 400 with the reference's texts; 500 before local parameters are set.
     pub fn add_peer(&mut self, text: &str) -> Result<String, ApiError> {
         let own = self.own.as_ref().ok_or_else(params_missing)?;
+        self.refuse_if_started()?;
         let code: PeerSetupCode = text
             .trim()
             .parse()
@@ -139,8 +140,20 @@ impl Ceremony {
     }
 
     /// Answers `reset_peer_setup_codes`: forgets the entered codes, keeps the own parameters.
-    pub fn reset_peers(&mut self) {
+    ///
+    /// Errors: 400 once key generation was started.
+    pub fn reset_peers(&mut self) -> Result<(), ApiError> {
+        self.refuse_if_started()?;
         self.others.clear();
+        Ok(())
+    }
+
+    /// Other guardians work with what they were shown; a change now could only break it.
+    fn refuse_if_started(&self) -> Result<(), ApiError> {
+        match self.started {
+            true => Err(ApiError::bad_request("Key generation has already been started")),
+            false => Ok(()),
+        }
     }
 
     /// Whether key generation was started.
@@ -148,7 +161,7 @@ impl Ceremony {
         self.started
     }
 
-    /// Answers `start_dkg`: from here on nothing can be changed.
+    /// Answers `start_dkg`: from here on nothing can be changed. Starting again changes nothing.
     ///
     /// Errors: 500 with the reference's texts.
     pub fn start(&mut self, identity: &Identity) -> Result<Agreement, ApiError> {
@@ -201,3 +214,6 @@ impl Ceremony {
 fn params_missing() -> ApiError {
     ApiError::internal("Set the local parameters first")
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

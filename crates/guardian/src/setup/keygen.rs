@@ -15,6 +15,11 @@
 //! Finished     hash of the configuration          differs: whose
 //! ```
 //!
+//! Point of no return. Who has sent `Finished` may be counted on by guardians that are done
+//! already, so from then on nothing that a single guardian says makes this one give up: as many as
+//! may be faulty can have another configuration, and one that keeps its last message to itself is
+//! not waited for once enough others are done.
+//!
 //! Crash contract. Everything this guardian draws follows from `seed`, and the host stores each
 //! received message before it hands it over again after a restart. So a restarted guardian sends
 //! the same bytes, and a peer's second, different message for a stage is recognised as a lie.
@@ -22,7 +27,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::hashes::{Hash, sha256};
-use bitcoin::secp256k1::{Keypair, PublicKey, Secp256k1, SecretKey};
+use bitcoin::secp256k1::{Keypair, Message, PublicKey, Secp256k1, SecretKey};
 use moneta_core::config::PeerUrl;
 use moneta_core::setup_code::PeerEndpoints;
 use moneta_core::version::CORE_CONSENSUS_2_1;
@@ -83,6 +88,9 @@ impl Stage {
         self as usize
     }
 }
+
+/// The stages whose messages must be equal for all and are compared before secrets flow.
+const PUBLIC_PARTS: [Stage; 2] = [Stage::Contribution, Stage::Dealing];
 
 /// Where key generation stands.
 #[derive(Debug)]
@@ -148,6 +156,14 @@ pub enum KeygenError {
         /// Who received it.
         accuser: PeerId,
     },
+    /// A guardian gave up, for its own reason.
+    #[error("guardian {peer} gave up: {reason:?}")]
+    GaveUp {
+        /// Who.
+        peer: PeerId,
+        /// What it said; not to be trusted.
+        reason: String,
+    },
     /// Guardians arrived at different configurations.
     #[error("guardians {peers:?} arrived at another configuration than this one")]
     OtherConfig {
@@ -180,6 +196,10 @@ pub struct Keygen<'a> {
     dealer: Option<Dealer>,
     /// Messages of others, and this guardian's own once their stage has come.
     board: BTreeMap<(Stage, PeerId), Vec<u8>>,
+    /// How many stages are complete and checked; what they rest on cannot change any more.
+    passed: usize,
+    /// Who says that it has its configuration.
+    done: BTreeSet<PeerId>,
     finished: Option<GuardianConfig>,
 }
 
@@ -221,8 +241,6 @@ impl<'a> Keygen<'a> {
             dealer = Some(Dealer::from_seed(new, me, &codes_hash, &branch(seed, b"dealing")));
             shape = Some(new);
         }
-        let board = BTreeMap::new();
-        let finished = None;
         Ok(Self {
             agreement,
             tls_key,
@@ -233,14 +251,17 @@ impl<'a> Keygen<'a> {
             codes_hash,
             shape,
             dealer,
-            board,
-            finished,
+            board: BTreeMap::new(),
+            passed: 0,
+            done: BTreeSet::new(),
+            finished: None,
         })
     }
 
     /// Takes a message of another guardian. The host stores it first.
     ///
-    /// Errors: `TwoMessages`; messages that repeat an earlier one are fine.
+    /// Errors: `TwoMessages`, before the point of no return; messages that repeat an earlier one
+    /// are fine.
     pub fn receive(
         &mut self,
         from: PeerId,
@@ -251,7 +272,46 @@ impl<'a> Keygen<'a> {
             return Ok(());
         }
         let known = self.board.entry((stage, from)).or_insert_with(|| bytes.clone());
-        if *known == bytes { Ok(()) } else { Err(KeygenError::TwoMessages { peer: from, stage }) }
+        if *known == bytes || self.is_committed() {
+            return Ok(());
+        }
+        Err(KeygenError::TwoMessages { peer: from, stage })
+    }
+
+    /// A guardian says that it has its configuration.
+    pub fn receive_done(&mut self, from: PeerId) {
+        if from != self.agreement.me && self.agreement.size.contains(from) {
+            self.done.insert(from);
+        }
+    }
+
+    /// Who says so.
+    pub fn done_peers(&self) -> impl Iterator<Item = PeerId> {
+        self.done.iter().copied()
+    }
+
+    /// A guardian says that it has given up.
+    ///
+    /// Errors: `GaveUp`, before the point of no return.
+    pub fn receive_giving_up(&mut self, from: PeerId, reason: String) -> Result<(), KeygenError> {
+        if self.is_committed() {
+            return Ok(());
+        }
+        Err(KeygenError::GaveUp { peer: from, reason })
+    }
+
+    /// Whether others may count on this guardian: the point of no return, see the module text.
+    pub fn is_committed(&self) -> bool {
+        self.board.contains_key(&(Stage::Finished, self.agreement.me))
+    }
+
+    /// The guardians that arrived at another configuration, when there are few enough to go on.
+    pub fn dissenters(&self) -> Vec<PeerId> {
+        let own = self.message(Stage::Finished, self.agreement.me);
+        let differs = |peer: &PeerId| {
+            self.board.get(&(Stage::Finished, *peer)).is_some_and(|theirs| theirs != own)
+        };
+        self.agreement.size.peer_ids().filter(differs).collect()
     }
 
     /// Goes as far as the received messages allow.
@@ -259,7 +319,7 @@ impl<'a> Keygen<'a> {
     /// Errors: [`KeygenError`]; final.
     pub fn advance(&mut self) -> Result<Progress, KeygenError> {
         let me = self.agreement.me;
-        for stage in Stage::ALL {
+        for stage in Stage::ALL.into_iter().skip(self.passed) {
             if !self.board.contains_key(&(stage, me)) {
                 let own = self.own_message(stage)?;
                 self.board.insert((stage, me), own);
@@ -270,10 +330,11 @@ impl<'a> Keygen<'a> {
                 .peer_ids()
                 .filter(|peer| !self.board.contains_key(&(stage, *peer)))
                 .collect();
-            if !missing.is_empty() {
+            if !missing.is_empty() && !(stage == Stage::Finished && self.others_are_done()) {
                 return Ok(Progress::Waiting { stage, missing });
             }
             self.check(stage)?;
+            self.passed += 1;
         }
         let config = self.finished.clone();
         config
@@ -306,6 +367,8 @@ impl<'a> Keygen<'a> {
             Stage::Hello => Hello { codes: self.codes_hash }.to_bytes(),
             Stage::Contribution => Contribution {
                 broadcast_key: self.broadcast.public_key(),
+                proof: Secp256k1::signing_only()
+                    .sign_schnorr_no_aux_rand(&self.proof_message(me), &self.broadcast),
                 modules: self.parts.iter().map(|part| part.public.clone()).collect(),
                 dealing: self
                     .dealer
@@ -317,7 +380,7 @@ impl<'a> Keygen<'a> {
             Stage::Dealing => {
                 self.dealer.as_ref().map(|dealer| dealer.dealing().to_bytes()).unwrap_or_default()
             }
-            Stage::Echo => Echo { heard: self.heard() }.to_bytes(),
+            Stage::Echo => Echo { heard: self.heard(&PUBLIC_PARTS) }.to_bytes(),
             Stage::Shares => self.shares_for(me),
             Stage::Complaints => Complaints { dealers: self.bad_dealers()? }.to_bytes(),
             Stage::Answers => {
@@ -328,7 +391,8 @@ impl<'a> Keygen<'a> {
                     .map(|(accuser, _)| accuser)
                     .collect();
                 let answer = |accuser| (accuser, self.shares_for(accuser));
-                Answers { shares: accusers.into_iter().map(answer).collect() }.to_bytes()
+                let shares = accusers.into_iter().map(answer).collect();
+                Answers { heard: self.heard(&[Stage::Complaints]), shares }.to_bytes()
             }
             Stage::Finished => {
                 let config = self.finish()?;
@@ -348,7 +412,12 @@ impl<'a> Keygen<'a> {
                 if peers.is_empty() { Ok(()) } else { Err(KeygenError::OtherCodes { peers }) }
             }
             Stage::Contribution => {
+                let secp = Secp256k1::verification_only();
                 for (peer, part) in self.all::<Contribution>(stage)? {
+                    let key = part.broadcast_key.x_only_public_key().0;
+                    if secp.verify_schnorr(&part.proof, &self.proof_message(peer), &key).is_err() {
+                        return Err(malformed(peer, stage, "the broadcast key is not its own"));
+                    }
                     if part.modules.len() != self.kinds.len() {
                         return Err(malformed(peer, stage, "wrong number of modules"));
                     }
@@ -356,15 +425,22 @@ impl<'a> Keygen<'a> {
                 Ok(())
             }
             Stage::Dealing => self.dealings().map(|_| ()),
-            Stage::Echo => self.check_echoes(),
+            Stage::Echo => {
+                let echoes = self.all::<Echo>(stage)?.into_iter();
+                self.compare(&PUBLIC_PARTS, echoes.map(|(peer, echo)| (peer, echo.heard)))
+            }
             Stage::Complaints => self.all::<Complaints>(stage).map(|_| ()),
             Stage::Shares => Ok(()),
-            Stage::Answers => self.settled_shares().map(|_| ()),
+            Stage::Answers => {
+                let answers = self.all::<Answers>(stage)?.into_iter();
+                let heard = answers.map(|(peer, answers)| (peer, answers.heard));
+                self.compare(&[Stage::Complaints], heard)?;
+                self.settled_shares().map(|_| ())
+            }
             Stage::Finished => {
-                let own = self.finished.as_ref().map(|c| c.consensus.hash().to_byte_array());
-                let all = self.all::<Finished>(stage)?;
-                let peers = differing(all, |finished| Some(finished.config) == own);
-                if peers.is_empty() { Ok(()) } else { Err(KeygenError::OtherConfig { peers }) }
+                let peers = self.dissenters();
+                let few = peers.len() <= self.agreement.size.max_faulty();
+                if few { Ok(()) } else { Err(KeygenError::OtherConfig { peers }) }
             }
         }
     }
@@ -383,25 +459,48 @@ impl<'a> Keygen<'a> {
         self.board.get(&(stage, peer)).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn heard(&self) -> BTreeMap<PeerId, [u8; 32]> {
+    /// Hash of what every guardian said in these stages.
+    fn heard(&self, stages: &[Stage]) -> BTreeMap<PeerId, [u8; 32]> {
         let hash = |peer| {
-            let mut bytes = self.message(Stage::Contribution, peer).to_bytes();
-            bytes.extend_from_slice(self.message(Stage::Dealing, peer));
-            (peer, sha256::Hash::hash(&bytes).to_byte_array())
+            let said: Vec<Vec<u8>> =
+                stages.iter().map(|stage| self.message(*stage, peer).to_vec()).collect();
+            (peer, sha256::Hash::hash(&said.to_bytes()).to_byte_array())
         };
         self.agreement.size.peer_ids().map(hash).collect()
     }
 
-    fn check_echoes(&self) -> Result<(), KeygenError> {
-        let heard = self.heard();
-        for (witness, echo) in self.all::<Echo>(Stage::Echo)? {
+    /// Compares what others heard in these stages with what was heard here.
+    fn compare(
+        &self,
+        stages: &[Stage],
+        echoes: impl Iterator<Item = (PeerId, BTreeMap<PeerId, [u8; 32]>)>,
+    ) -> Result<(), KeygenError> {
+        let heard = self.heard(stages);
+        for (witness, echo) in echoes {
             for (peer, hash) in &heard {
-                if echo.heard.get(peer) != Some(hash) {
+                if echo.get(peer) != Some(hash) {
                     return Err(KeygenError::TwoStories { peer: *peer, witness });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether an honest guardian is done for sure, and enough have this guardian's configuration:
+    /// who has not sent its last message is not waited for then.
+    fn others_are_done(&self) -> bool {
+        let size = self.agreement.size;
+        let own = self.board.get(&(Stage::Finished, self.agreement.me));
+        let same = size.peer_ids().filter(|peer| self.board.get(&(Stage::Finished, *peer)) == own);
+        self.done.len() >= size.one_honest() && same.count() >= size.threshold()
+    }
+
+    /// What a guardian signs with its broadcast key.
+    fn proof_message(&self, peer: PeerId) -> Message {
+        let mut bytes = b"moneta-setup/broadcast-key".to_vec();
+        bytes.extend_from_slice(&self.codes_hash);
+        peer.encode(&mut bytes);
+        Message::from_digest(sha256::Hash::hash(&bytes).to_byte_array())
     }
 
     /// All dealings, checked against the hashes that were published before.
@@ -598,3 +697,6 @@ fn keypair(seed: &Zeroizing<[u8; 32]>) -> Keypair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

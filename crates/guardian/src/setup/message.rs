@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::secp256k1::schnorr::Signature;
 use moneta_core::{Decode, Encode, PeerId};
 
 /// First: do we all hold the same setup codes?
@@ -16,6 +17,8 @@ pub(super) struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Contribution {
     pub(super) broadcast_key: PublicKey,
+    /// Under the ceremony and the guardian's id by that key: nobody can show another's key as his.
+    pub(super) proof: Signature,
     /// One per module, in the order of the instance ids.
     pub(super) modules: Vec<Vec<u8>>,
     pub(super) dealing: [u8; 32],
@@ -35,9 +38,11 @@ pub(super) struct Complaints {
     pub(super) dealers: BTreeSet<PeerId>,
 }
 
-/// Seventh: the shares that were complained about, now in public, by complainant.
+/// Seventh: the shares that were complained about, now in public, by complainant; and what
+/// complaints each guardian heard, so that nobody can complain to some only.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Answers {
+    pub(super) heard: BTreeMap<PeerId, [u8; 32]>,
     pub(super) shares: BTreeMap<PeerId, Vec<u8>>,
 }
 

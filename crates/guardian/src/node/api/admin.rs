@@ -39,12 +39,12 @@ pub(super) fn call(node: &Node, method: &str, request: &ApiRequest) -> Answer {
         endpoint::SIGN_API_ANNOUNCEMENT => {
             let url: ApiUrl = request.parse_params()?;
             request.check_password(node.password.as_ref())?;
-            to_result(&gossip::sign_announcement(node, url).map_err(store_failed)?)
+            to_result(&gossip::sign_announcement(node, url)?)
         }
         endpoint::SIGN_GUARDIAN_METADATA => {
             let metadata = request.parse_params()?;
             request.check_password(node.password.as_ref())?;
-            to_result(&gossip::sign_metadata(node, metadata).map_err(store_failed)?)
+            to_result(&gossip::sign_metadata(node, metadata)?)
         }
         endpoint::SHUTDOWN => {
             let session: Option<SessionIndex> = request.parse_params()?;
@@ -144,21 +144,34 @@ fn audit(node: &Node) -> Result<AuditView, ApiError> {
     Ok(AuditView { net_assets: msat(total)?, module_summaries })
 }
 
+/// Most bytes of client backups kept altogether. Anybody may store backups under as many ids as he
+/// likes, so the disk has to be protected: beyond this, only ids that are known may replace theirs.
+const BACKUPS_LIMIT_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// What a backup costs beside its bytes, so that empty ones are bounded, too.
+const BACKUP_COST_BYTES: u64 = 128;
+
 /// Stores a client's backup.
 ///
-/// Errors: 400 with the texts and in the order of guardian.md 8.1.
+/// Errors: 400 with the texts and in the order of guardian.md 8.1; 500 when no more fit.
 pub(super) fn store_backup(node: &Node, backup: SignedBackupRequest) -> Result<(), ApiError> {
     let now = now();
     let stored = node.store.update(|writes| {
         let id = backup.request.id;
-        let known = tables::BACKUPS.get(writes, &id)?.map(|known| known.timestamp);
-        Ok::<_, StoreError>(match backup.check(known, now) {
-            Ok(()) => {
-                tables::BACKUPS.insert(writes, &id, &backup.into_snapshot());
-                Ok(())
-            }
-            Err(refusal) => Err(ApiError::bad_request(refusal)),
-        })
+        let known = tables::BACKUPS.get(writes, &id)?;
+        if let Err(refusal) = backup.check(known.as_ref().map(|known| known.timestamp), now) {
+            return Ok::<_, StoreError>(Err(ApiError::bad_request(refusal)));
+        }
+        let cost = |bytes: &[u8]| bytes.len() as u64 + BACKUP_COST_BYTES;
+        let before = tables::BACKUP_BYTES.get(writes, &())?.unwrap_or(0);
+        let freed = known.as_ref().map_or(0, |known| cost(&known.data));
+        let after = before.saturating_sub(freed) + cost(&backup.request.payload);
+        if known.is_none() && after > BACKUPS_LIMIT_BYTES {
+            return Ok(Err(ApiError::internal("This guardian has no room for more backups")));
+        }
+        tables::BACKUP_BYTES.insert(writes, &(), &after);
+        tables::BACKUPS.insert(writes, &id, &backup.into_snapshot());
+        Ok(Ok(()))
     });
     stored.map_err(store_failed)?
 }

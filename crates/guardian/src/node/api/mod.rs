@@ -200,17 +200,19 @@ impl NodeApi {
                     self.write_module(instance, &batch)?;
                     return to_result(&value);
                 }
-                Reply::WaitFor(key) => match &mut waiter {
-                    // Registered before this look at the store: nothing was missed.
-                    Some(waiting) => {
-                        wait(waiting, deadline).await?;
-                        waiter = None;
+                Reply::WaitFor(key) => {
+                    let key = node.engine.module_key(instance, &key);
+                    match &mut waiter {
+                        // Registered before this look at the store: nothing was missed.
+                        Some(waiting) if waiting.key() == key => {
+                            wait(waiting, deadline).await?;
+                            waiter = None;
+                        }
+                        // A module that never names the same key twice must not spin for ever.
+                        _ if Instant::now() >= deadline => return Err(ApiError::timeout()),
+                        _ => waiter = Some(node.waiters.register(key)),
                     }
-                    None => {
-                        let key = node.engine.module_key(instance, &key);
-                        waiter = Some(node.waiters.register(key));
-                    }
-                },
+                }
             }
         }
     }
@@ -234,7 +236,9 @@ impl NodeApi {
                 None => full.delete(key),
             }
         }
+        let keys: Vec<Vec<u8>> = full.iter().map(|(key, _)| key.to_vec()).collect();
         node.store.commit(full).map_err(store_failed)?;
+        node.waiters.wake(keys.iter().map(Vec::as_slice));
         node.proposals_due.notify_one();
         Ok(())
     }

@@ -60,7 +60,6 @@ async fn submit(
 ) -> Result<SubmissionOutcome, ApiError> {
     let txid = transaction.txid();
     let deadline = Instant::now() + LONG_POLL;
-    let mut is_queued = false;
     loop {
         let mut waiter = node.waiters.register(node.engine.accepted_key(txid));
         let snapshot = node.store.snapshot();
@@ -77,21 +76,21 @@ async fn submit(
                 error!(target: "moneta::node", %halt, "a submission met an impossible state");
                 return Err(ApiError::internal("this guardian's state is damaged"));
             }
+            Err(unavailable @ SubmissionError::NotNow) => {
+                return Err(ApiError::internal(unavailable));
+            }
             Err(bad) => return Err(ApiError::bad_request(bad)),
         }
-        if !is_queued {
+        if node.queued.insert(txid) {
             let item = ConsensusItem::Transaction(transaction.clone()).to_bytes();
             if let Err(error) = node.broadcast.submit(item) {
+                node.queued.remove(&txid);
                 debug!(target: "moneta::node", %txid, %error, "transaction not queued");
                 return Err(ApiError::internal(error));
             }
-            is_queued = true;
         }
-        // Woken when it was accepted, or was refused in its turn.
+        // Woken when it was accepted, or was refused in its turn; then it is judged anew.
         wait(&mut waiter, deadline).await?;
-        if !node.engine.is_accepted(&node.store.snapshot(), txid).map_err(store_failed)? {
-            is_queued = false;
-        }
     }
 }
 
