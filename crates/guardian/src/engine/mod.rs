@@ -47,6 +47,9 @@ pub struct Engine {
     version: CoreConsensusVersion,
 }
 
+/// An output's module instance, and its encoded outcome if the module keeps one.
+pub type KeptOutcome = (ModuleInstanceId, Option<Vec<u8>>);
+
 /// Why the engine stopped in the middle of something. Nothing of it was written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -186,7 +189,7 @@ impl Engine {
         &self,
         state: &dyn Read,
         out_point: OutPoint,
-    ) -> Result<Option<(ModuleInstanceId, Option<Vec<u8>>)>, StoreError> {
+    ) -> Result<Option<KeptOutcome>, StoreError> {
         let Some(instances) = tables::ACCEPTED.get(state, &out_point.txid)? else {
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 //! The bitcoin side of a guardian: the view of the chain, blocks on request, broadcasts.
 
 use std::collections::HashSet;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,9 +126,8 @@ pub(super) async fn fetch(node: &Node, need: Need, facts: &mut Facts) {
         facts.block_count = status.as_ref().map(|status| status.block_count);
     }
     for height in from..to {
-        if !facts.blocks.contains_key(&height) {
-            let block = fetch_block(node, height).await;
-            facts.blocks.insert(height, Arc::new(block));
+        if let Entry::Vacant(missing) = facts.blocks.entry(height) {
+            missing.insert(Arc::new(fetch_block(node, height).await));
         }
     }
 }

@@ -23,6 +23,10 @@ use super::tables;
 /// How often everything is told again, for peers that lost theirs in a restore.
 const REPEAT: Duration = Duration::from_secs(600);
 
+/// Metadata may be dated this far ahead (guardian.md 5.2). Our own clock may have been set back
+/// since it was stored.
+const MAX_AHEAD_SECS: u64 = 3600;
+
 /// On the gossip channel.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct News {
@@ -94,7 +98,13 @@ pub(super) fn announcements(
 pub(super) fn metadata(
     node: &Node,
 ) -> Result<BTreeMap<PeerId, SignedGuardianMetadata>, StoreError> {
-    tables::METADATA.scan(&node.store.snapshot(), Order::Ascending).collect()
+    let latest = now_secs().saturating_add(MAX_AHEAD_SECS);
+    tables::METADATA
+        .scan(&node.store.snapshot(), Order::Ascending)
+        .filter(|row| {
+            !row.as_ref().is_ok_and(|(_, signed)| signed.metadata().timestamp_secs > latest)
+        })
+        .collect()
 }
 
 /// Stores a guardian's announcement.

@@ -37,6 +37,8 @@ mod shared;
 mod signatures;
 mod signing;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 pub use backup::{RestoreError, restore};

@@ -377,8 +377,8 @@ async fn talk(
                     exchange.send(keygen, true);
                 }
                 Progress::Waiting { stage, missing } => {
-                    if announced != Some((stage, missing.len())) {
-                        announced = Some((stage, missing.len()));
+                    if announced != Some(stage) {
+                        announced = Some(stage);
                         debug!(target: "moneta::setup", ?stage, waiting_for = ?missing, "key generation");
                         exchange.send(keygen, false);
                     }
@@ -387,10 +387,9 @@ async fn talk(
         }
         let deadline = done.as_ref().map(|(_, until)| *until);
         let time_up = deadline.is_some_and(|until| Instant::now() >= until);
-        if time_up || finished.len() == exchange.others.len() {
-            if let Some((config, _)) = done {
-                return Ok(Some(config));
-            }
+        let may_leave = time_up || finished.len() == exchange.others.len();
+        if may_leave && let Some((config, _)) = done {
+            return Ok(Some(config));
         }
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(done.map(|(config, _)| config)),

@@ -78,7 +78,7 @@ pub(super) async fn repeat(node: Arc<Node>) {
                 send_to_all(&node, &SignatureMessage::One { session: count, signature, count });
             }
             // The count alone is repeated rarely: it changes once in minutes.
-            _ if told != Some(count) || tick % 10 == 0 => {
+            _ if told != Some(count) || tick.is_multiple_of(10) => {
                 send_to_all(&node, &SignatureMessage::Count { count });
             }
             _ => {}

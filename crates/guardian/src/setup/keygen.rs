@@ -330,7 +330,8 @@ impl<'a> Keygen<'a> {
                 .peer_ids()
                 .filter(|peer| !self.board.contains_key(&(stage, *peer)))
                 .collect();
-            if !missing.is_empty() && !(stage == Stage::Finished && self.others_are_done()) {
+            let may_go_on = stage == Stage::Finished && self.others_are_done();
+            if !missing.is_empty() && !may_go_on {
                 return Ok(Progress::Waiting { stage, missing });
             }
             self.check(stage)?;

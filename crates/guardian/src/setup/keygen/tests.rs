@@ -171,7 +171,7 @@ fn run_with(
 
 /// What went wrong for each honest guardian.
 fn errors(ends: Vec<End>) -> Vec<KeygenError> {
-    ends.into_iter().map(|end| end.err().expect("a lie went unnoticed")).collect()
+    ends.into_iter().map(|end| end.expect_err("a lie went unnoticed")).collect()
 }
 
 fn changed<T: Encode + Decode>(bytes: &[u8], change: impl FnOnce(&mut T)) -> Option<Vec<u8>> {
