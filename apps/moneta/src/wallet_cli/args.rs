@@ -157,6 +157,7 @@ pub struct GuardianTarget {
         long,
         global = true,
         env = "MONETA_API_URL",
+        hide_env_values = true,
         default_value = "ws://127.0.0.1:8174",
         value_name = "URL"
     )]

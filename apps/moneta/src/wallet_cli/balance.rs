@@ -40,7 +40,7 @@ impl Report for Balance {
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     context
         .use_client(async |client: &Client| {
-            let operations_under_way = settle_all(client, NEARLY).await;
+            let operations_under_way = settle_all(client, NEARLY).await?;
             let report = Balance {
                 federation_id: client.info().federation,
                 balance_msat: client.balance().await?.0,

@@ -1,5 +1,6 @@
 //! What the commands say to the module for on-chain bitcoin.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bitcoin::address::NetworkUnchecked;
@@ -16,7 +17,8 @@ use moneta_core::{Decode, Secret};
 use moneta_module::client::{SubmitError, Turn};
 use moneta_net::api::{ApiConnector, CallError};
 use moneta_wallet::client::{
-    AddressError, Deposit, Machine, SendError, WalletClient, parse_fee, send_fee_call,
+    AddressError, Deposit, DepositStatus, Machine, SendError, WalletClient, parse_fee,
+    send_fee_call,
 };
 use moneta_wallet::words::{KIND as WALLET, WalletConfig};
 use serde_json::Value;
@@ -134,6 +136,16 @@ pub async fn deposits(client: &Client) -> Result<Vec<(OperationId, Deposit)>, Fa
     Ok(read.transpose()?.unwrap_or_default())
 }
 
+/// The deposits that are not worth their fee now, and wait for a lower one.
+pub async fn resting(client: &Client) -> Result<BTreeSet<OperationId>, Failure> {
+    if client.find_module(&WALLET).is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let deposits = deposits(client).await?.into_iter();
+    let rests = |status: &_| matches!(status, DepositStatus::Uneconomical { .. });
+    Ok(deposits.filter(|(_, deposit)| rests(&deposit.status)).map(|(id, _)| id).collect())
+}
+
 /// What a withdrawal takes from the wallet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
@@ -240,7 +252,8 @@ async fn check(
             Some(wallet.check_destination(&address, value).map(drop))
         })
         .await;
-    Ok(checked.transpose()?.unwrap_or_default())
+    checked.transpose()?;
+    Ok(())
 }
 
 async fn fee(client: &Client, instance: ModuleInstanceId) -> Result<Amount, Failure> {

@@ -14,6 +14,7 @@ use moneta_module::client::ClientKind;
 use moneta_wallet::client::WalletClientKind;
 
 use super::args::Global;
+use super::coins;
 use super::failure::Failure;
 use super::screen::Screen;
 
@@ -23,6 +24,15 @@ const SETTLE_TICK: Duration = Duration::from_millis(10);
 
 /// Operations looked through for the beginning of an id.
 const OPERATIONS_SEARCHED: usize = 10_000;
+
+/// What to do when a question had no answer in time.
+const QUESTION_HINT: &str = "too few guardians answer, or the network is slow. Nothing happened, so \
+                             repeat the command; --timeout sets how long to wait";
+
+/// What to do when something that was begun had no end in time.
+const OPERATION_HINT: &str = "too few guardians answer, or the network is slow. Everything is kept \
+                              and goes on at the next command: `moneta history` lists it, `moneta \
+                              show ID --wait` waits for it; --timeout sets how long to wait";
 
 /// What a command is run with.
 pub struct Context {
@@ -138,40 +148,55 @@ impl Context {
         Ok(names)
     }
 
-    /// Waits for `work` as long as the command may take.
+    /// Waits for an answer as long as the command may take.
     ///
-    /// Errors: `Unavailable` after that.
+    /// Errors: `Unavailable` after that; nothing happened.
     pub async fn within<T>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let patience = self.global.patience();
-        match tokio::time::timeout(patience, self.screen.wait(what, work)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.too_late(what)),
-        }
+        self.until(self.global.patience(), what, work, QUESTION_HINT).await
     }
 
-    /// Waits for `work` for ever, unless the command line sets a limit.
-    pub async fn without_limit<T>(
+    /// Waits for the end of something that was begun, as long as the command may take.
+    ///
+    /// Errors: `Unavailable` after that; it goes on at the next command.
+    pub async fn follow<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        self.until(self.global.patience(), what, work, OPERATION_HINT).await
+    }
+
+    /// [`Context::follow`], for ever unless the command line sets a limit.
+    pub async fn follow_on<T>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         match self.global.timeout {
-            Some(_) => self.within(what, work).await,
+            Some(_) => self.follow(what, work).await,
             None => self.screen.wait(what, work).await,
         }
     }
 
-    fn too_late(&self, what: &str) -> Failure {
-        let seconds = self.global.patience().as_secs();
-        Failure::unavailable(format!("{what}: not done after {seconds} s")).hint(
-            "too few guardians answer, or the network is slow. What was decided is kept and goes \
-             on at the next command: `moneta history` lists it, `moneta show ID --wait` waits for \
-             it. --timeout sets how long to wait",
-        )
+    async fn until<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+        hint: &str,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(patience, self.screen.wait(what, work)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let seconds = patience.as_secs();
+                let late = format!("{what}: not done after {seconds} s");
+                Err(Failure::unavailable(late).hint(hint))
+            }
+        }
     }
 }
 
@@ -184,19 +209,22 @@ pub async fn settled(client: &Client, id: OperationId) -> Result<Ended, Failure>
     Ok(ended)
 }
 
-/// Waits until nothing the user did is under way, at most for `limit`. Returns how many operations
-/// still are.
-pub async fn settle_all(client: &Client, limit: Duration) -> usize {
-    let open = async || client.with_driver(|driver| driver.under_way().len()).await;
+/// Waits until nothing is under way that a wait could bring to its end, at most for `limit`.
+/// Returns how many operations are under way then.
+pub async fn settle_all(client: &Client, limit: Duration) -> Result<usize, Failure> {
     let settling = async {
-        while open().await > 0 {
+        loop {
+            // A deposit below the fee may rest for ever: anybody can send some dust.
+            let resting = coins::resting(client).await?;
+            let open = client.with_driver(|driver| driver.under_way()).await;
+            if open.keys().all(|id| resting.contains(id)) {
+                return Ok::<_, Failure>(());
+            }
             tokio::time::sleep(SETTLE_TICK).await;
         }
     };
-    match tokio::time::timeout(limit, settling).await {
-        Ok(()) => 0,
-        Err(_) => open().await,
-    }
+    tokio::time::timeout(limit, settling).await.unwrap_or(Ok(()))?;
+    Ok(client.with_driver(|driver| driver.under_way().len()).await)
 }
 
 /// The operation whose id begins with `text`.

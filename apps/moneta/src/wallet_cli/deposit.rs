@@ -73,7 +73,7 @@ pub(super) async fn run(context: &Context, no_wait: bool) -> Result<(), Failure>
     context
         .use_client(async |client: &Client| {
             let address = context
-                .within("searching the wallet's first address", first_address(client))
+                .follow_on("searching the wallet's first address", first_address(client))
                 .await?;
             let known = coins::deposits(client).await?.into_iter().map(|(id, _)| id).collect();
             let (text, network) = (address.to_string(), coins::network(client).await);
@@ -99,14 +99,14 @@ async fn wait(
          the next `moneta deposit` goes on with it.",
     );
     let finding = found(client, address, &known);
-    let mut open = context.without_limit("waiting for coins", finding).await?;
+    let mut open = context.follow_on("waiting for coins", finding).await?;
     let mut done = BTreeSet::new();
     while let Some((id, deposit)) = open.pop() {
         done.insert(id);
         let value = readable_sat(deposit.value);
         context.screen.note(&format!("{value} arrived; turning them into e-cash."));
         let claiming = claimed(client, id);
-        let report = context.without_limit("claiming", claiming).await?;
+        let report = context.follow_on("claiming", claiming).await?;
         context.screen.report(&report)?;
         let others = deposits_to(client, address).await?.into_iter();
         open = others.filter(|(id, _)| !known.contains(id) && !done.contains(id)).collect();

@@ -71,7 +71,10 @@ pub fn main() -> ExitCode {
             screen.fail(&failure);
             failure.kind.exit_code()
         }
-        Err(signal_code) => signal_code,
+        Err(signal_code) => {
+            screen.end_line();
+            signal_code
+        }
     };
     // Nothing is cut off: stores commit whole or not at all, and a read of standard input that
     // nobody waits for any more must not hold up the end.

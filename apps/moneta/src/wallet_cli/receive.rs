@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, ecash: &str) -> Result<(), Failure> {
     context
         .use_federation(&wallet, federation, async |client: &Client| {
             let operation_id = begin_receive(client, &ecash).await?;
-            let ended = context.within("receiving", settled(client, operation_id)).await?;
+            let ended = context.follow("receiving", settled(client, operation_id)).await?;
             let amount_msat = received(&ended, &ecash)?.0;
             let balance_msat = client.balance().await?.0;
             let federation_id = client.info().federation;

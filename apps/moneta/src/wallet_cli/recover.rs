@@ -5,10 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use moneta_client::history::Operation;
 use moneta_client::online::{Client, Wallet, WalletError};
 use moneta_client::words::{Derivation, Words};
 use moneta_core::amount::Msat;
 use moneta_core::id::FederationId;
+use moneta_core::invite::InviteCode;
 use serde::Serialize;
 
 use super::amount::readable;
@@ -44,7 +46,7 @@ impl Report for Recovered {
         let balance = style.good(readable(Msat(self.balance_msat)));
         let mut text = format!("Recovered {balance} in {name}");
         if self.deposits > 0 {
-            text.push_str(&format!("\n{} deposits were found", self.deposits));
+            text.push_str(&format!("\ndeposits found: {}", self.deposits));
         }
         if self.operations_under_way > 0 {
             let count = self.operations_under_way;
@@ -66,8 +68,7 @@ pub(super) async fn run(context: &Context, invite: &str, doubled: bool) -> Resul
     drop(typed);
     let wallet = wallet_of(context, words)?;
     let derivation = if doubled { Derivation::Doubled } else { Derivation::Standard };
-    let entering = async { Ok(wallet.recover(&invite, derivation).await?) };
-    let client = context.within("joining", entering).await?;
+    let client = enter(context, &wallet, &invite, derivation).await?;
     let result = search(context, &client).await;
     client.shutdown().await;
     context.screen.report(&result?)
@@ -88,10 +89,41 @@ fn wallet_of(context: &Context, words: Words) -> Result<Wallet, Failure> {
     }
 }
 
+/// Joins, or goes on with a recovery that was interrupted.
+async fn enter(
+    context: &Context,
+    wallet: &Wallet,
+    invite: &InviteCode,
+    derivation: Derivation,
+) -> Result<Client, Failure> {
+    let entering = async {
+        match wallet.recover(invite, derivation).await {
+            Err(WalletError::Joined(federation)) => Ok((wallet.client(federation).await?, true)),
+            entered => Ok((entered?, false)),
+        }
+    };
+    let (client, again) = context.within("joining", entering).await?;
+    if again && recoveries(&client).await?.is_empty() {
+        let failure = Failure::from(WalletError::Joined(client.info().federation));
+        client.shutdown().await;
+        return Err(failure.hint(
+            "it was joined with a new wallet, so there is nothing to find. To search anew, name a \
+             new folder with --wallet",
+        ));
+    }
+    Ok(client)
+}
+
+/// The recoveries of this federation, ended or not.
+async fn recoveries(client: &Client) -> Result<Vec<Operation>, Failure> {
+    let operations = client.operations(OPERATIONS).await?.into_iter();
+    Ok(operations.filter(|operation| operation.kind == "recover").collect())
+}
+
 async fn search(context: &Context, client: &Client) -> Result<Recovered, Failure> {
-    context.without_limit("searching the federation for e-cash", notes_found(client)).await?;
+    context.follow_on("searching the federation for e-cash", notes_found(client)).await?;
     let operations_under_way =
-        context.without_limit("searching for deposits", deposits_claimed(client)).await?;
+        context.follow_on("searching for deposits", deposits_claimed(client)).await?;
     Ok(Recovered {
         federation_id: client.info().federation,
         name: federation_name(client).await,
@@ -103,8 +135,7 @@ async fn search(context: &Context, client: &Client) -> Result<Recovered, Failure
 
 /// Waits until every recovery has ended.
 async fn notes_found(client: &Client) -> Result<(), Failure> {
-    let operations = client.operations(OPERATIONS).await?.into_iter();
-    for operation in operations.filter(|operation| operation.kind == "recover") {
+    for operation in recoveries(client).await? {
         client.wait_operation(operation.id).await?;
     }
     Ok(())
@@ -126,7 +157,7 @@ async fn deposits_claimed(client: &Client) -> Result<usize, Failure> {
             tokio::time::sleep(LOOK).await;
         }
     }
-    Ok(settle_all(client, DEPOSITS).await)
+    settle_all(client, DEPOSITS).await
 }
 
 #[cfg(test)]

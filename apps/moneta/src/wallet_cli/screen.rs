@@ -24,6 +24,11 @@ const MAX_INPUT_BYTES: u64 = 4 * 1024 * 1024;
 pub trait Report: Serialize {
     /// The text for people, without the last line break.
     fn text(&self, style: Style) -> String;
+
+    /// Whether the command failed if nobody reads the text to its end, as `| head` does.
+    fn must_arrive(&self) -> bool {
+        false
+    }
 }
 
 /// Whether to colour.
@@ -127,7 +132,15 @@ impl Screen {
             true => serde_json::to_string(report).map_err(Failure::broken)?,
             false => report.text(self.out),
         };
-        self.print(&line)
+        match self.print(&line) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !report.must_arrive() => {
+                Ok(())
+            }
+            printed => printed.map_err(|error| {
+                Failure::broken(format!("cannot write the result: {error}"))
+                    .hint("`moneta history` and `moneta show` have everything that was done")
+            }),
+        }
     }
 
     /// Prints a failure: as JSON on standard output, else on standard error.
@@ -147,6 +160,13 @@ impl Screen {
     pub fn note(&self, text: &str) {
         if !self.json {
             eprintln!("{text}");
+        }
+    }
+
+    /// Leaves the line in which progress was shown.
+    pub fn end_line(&self) {
+        if self.err_is_terminal {
+            eprintln!();
         }
     }
 
@@ -234,13 +254,9 @@ impl Screen {
         io::stderr().flush().map_err(Failure::broken)
     }
 
-    fn print(&self, line: &str) -> Result<(), Failure> {
+    fn print(&self, line: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        let printed = writeln!(out, "{line}").and_then(|()| out.flush());
-        printed.map_err(|error| {
-            Failure::broken(format!("cannot write the result: {error}"))
-                .hint("`moneta history` and `moneta show` have everything that was done")
-        })
+        writeln!(out, "{line}").and_then(|()| out.flush())
     }
 }
 

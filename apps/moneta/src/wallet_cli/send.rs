@@ -23,6 +23,11 @@ impl Report for Sent {
     fn text(&self, _: Style) -> String {
         self.ecash.clone()
     }
+
+    /// Money that went nowhere is worth an error.
+    fn must_arrive(&self) -> bool {
+        true
+    }
 }
 
 /// Runs the command.
@@ -35,7 +40,7 @@ pub(super) async fn run(
         .use_client(async |client: &Client| {
             let invite = include_invite.then(|| client.info().invite.clone());
             let sending = money::send(client, amount, invite);
-            let (operation_id, ecash) = context.within("making the e-cash", sending).await?;
+            let (operation_id, ecash) = context.follow("making the e-cash", sending).await?;
             let worth = ecash.amount().unwrap_or(amount);
             let (amount_msat, ecash) = (worth.0, ecash.to_string());
             context.screen.note(&format!(

@@ -75,7 +75,7 @@ pub(super) async fn run(context: &Context, operation: &str, wait: bool) -> Resul
         .use_client(async |client: &Client| {
             let id = find_operation(client, operation).await?.id;
             if wait {
-                context.within("waiting for its end", settled(client, id)).await?;
+                context.follow("waiting for its end", settled(client, id)).await?;
             }
             let known = client.operation(id).await?;
             let (operation, events) =

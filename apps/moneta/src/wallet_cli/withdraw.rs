@@ -55,7 +55,7 @@ pub(super) async fn run(
                 return Err(Failure::refused("not sent: you said no"));
             }
             let operation_id = coins::withdraw(client, &address, quote).await?;
-            let ended = context.within("withdrawing", settled(client, operation_id)).await?;
+            let ended = context.follow("withdrawing", settled(client, operation_id)).await?;
             if ended.end == End::Failed {
                 return Err(Failure::unavailable("the federation did not accept the withdrawal")
                     .hint(

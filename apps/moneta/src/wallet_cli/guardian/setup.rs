@@ -245,7 +245,7 @@ async fn await_running(admin: &Admin<'_>, url: &ApiUrl) -> Result<(), Failure> {
             tokio::time::sleep(LOOK).await;
         }
     };
-    admin.context.without_limit(&what, waiting).await
+    admin.context.follow_on(&what, waiting).await
 }
 
 #[cfg(test)]
