@@ -25,6 +25,7 @@ mod api;
 mod backup;
 mod catch_up;
 mod chain;
+mod client_backups;
 mod consensus;
 mod files;
 mod gossip;

@@ -4,19 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use moneta_core::api::{
-    AuditView, BackupStatistics, ConnectionType, FederationStatus, GuardianBackup, ModuleAuditView,
-    P2pConnection, P2pPeerStatus, PeerConnection, ServerStatus, StatusView, endpoint,
+    AuditView, ConnectionType, FederationStatus, GuardianBackup, ModuleAuditView, P2pConnection,
+    P2pPeerStatus, PeerConnection, ServerStatus, StatusView, endpoint,
 };
 use moneta_core::{ApiError, ApiRequest, ApiUrl, SessionIndex, SignedBackupRequest, Timestamp};
 use moneta_net::api::to_result;
-use moneta_store::{Order, StoreError};
+use moneta_store::StoreError;
 use serde_json::json;
 
 use super::{Answer, Node, answer, store_failed};
-use crate::node::{backup, gossip, tables};
+use crate::node::{backup, client_backups, gossip};
 
 pub(super) fn call(node: &Node, method: &str, request: &ApiRequest) -> Answer {
     match method {
@@ -29,9 +29,9 @@ pub(super) fn call(node: &Node, method: &str, request: &ApiRequest) -> Answer {
         "moneta_links" => answer(request, || Ok(link_errors(node))),
         endpoint::AUTH => for_admin(node, request, || Ok(())),
         endpoint::AUDIT => for_admin(node, request, || audit(node)),
-        endpoint::BACKUP_STATISTICS => {
-            for_admin(node, request, || backup_statistics(node).map_err(store_failed))
-        }
+        endpoint::BACKUP_STATISTICS => for_admin(node, request, || {
+            client_backups::statistics(&node.store.snapshot(), now()).map_err(store_failed)
+        }),
         endpoint::DOWNLOAD_GUARDIAN_BACKUP => for_admin(node, request, || {
             let tar_archive_bytes = backup::archive(&node.config).map_err(ApiError::internal)?;
             Ok(GuardianBackup { tar_archive_bytes })
@@ -144,53 +144,13 @@ fn audit(node: &Node) -> Result<AuditView, ApiError> {
     Ok(AuditView { net_assets: msat(total)?, module_summaries })
 }
 
-/// Most bytes of client backups kept altogether. Anybody may store backups under as many ids as he
-/// likes, so the disk has to be protected: beyond this, only ids that are known may replace theirs.
-const BACKUPS_LIMIT_BYTES: u64 = 10 * 1024 * 1024 * 1024;
-
-/// What a backup costs beside its bytes, so that empty ones are bounded, too.
-const BACKUP_COST_BYTES: u64 = 128;
-
 /// Stores a client's backup.
 ///
-/// Errors: 400 with the texts and in the order of guardian.md 8.1; 500 when no more fit.
+/// Errors: see [`client_backups::keep`].
 pub(super) fn store_backup(node: &Node, backup: SignedBackupRequest) -> Result<(), ApiError> {
-    let now = now();
-    let stored = node.store.update(|writes| {
-        let id = backup.request.id;
-        let known = tables::BACKUPS.get(writes, &id)?;
-        if let Err(refusal) = backup.check(known.as_ref().map(|known| known.timestamp), now) {
-            return Ok::<_, StoreError>(Err(ApiError::bad_request(refusal)));
-        }
-        let cost = |bytes: &[u8]| bytes.len() as u64 + BACKUP_COST_BYTES;
-        let before = tables::BACKUP_BYTES.get(writes, &())?.unwrap_or(0);
-        let freed = known.as_ref().map_or(0, |known| cost(&known.data));
-        let after = before.saturating_sub(freed) + cost(&backup.request.payload);
-        if known.is_none() && after > BACKUPS_LIMIT_BYTES {
-            return Ok(Err(ApiError::internal("This guardian has no room for more backups")));
-        }
-        tables::BACKUP_BYTES.insert(writes, &(), &after);
-        tables::BACKUPS.insert(writes, &id, &backup.into_snapshot());
-        Ok(Ok(()))
-    });
-    stored.map_err(store_failed)?
-}
-
-fn backup_statistics(node: &Node) -> Result<BackupStatistics, StoreError> {
-    const DAY: Duration = Duration::from_secs(86_400);
-    let now = now().since_epoch();
-    let mut statistics = BackupStatistics::default();
-    for row in tables::BACKUPS.scan(&node.store.snapshot(), Order::Ascending) {
-        let (_, snapshot) = row?;
-        let age = now.saturating_sub(snapshot.timestamp.since_epoch());
-        statistics.num_backups += 1;
-        statistics.total_size += snapshot.data.len() as u64;
-        statistics.refreshed_1d += u64::from(age <= DAY);
-        statistics.refreshed_1w += u64::from(age <= 7 * DAY);
-        statistics.refreshed_1m += u64::from(age <= 30 * DAY);
-        statistics.refreshed_3m += u64::from(age <= 90 * DAY);
-    }
-    Ok(statistics)
+    let limit = client_backups::LIMIT_BYTES;
+    let kept = node.store.update(|writes| client_backups::keep(writes, backup, now(), limit));
+    kept.map_err(store_failed)?
 }
 
 fn now() -> Timestamp {
