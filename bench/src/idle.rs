@@ -13,17 +13,17 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One guardian's cost.
 #[derive(Debug, Clone, Serialize)]
-pub struct Idle {
+pub(crate) struct Idle {
     /// Guardian id.
-    pub guardian: u16,
+    pub(crate) guardian: u16,
     /// Per cent of one core.
-    pub cpu_percent: f64,
+    pub(crate) cpu_percent: f64,
     /// Bytes per second that reached the disk.
-    pub disk_bytes_per_second: f64,
+    pub(crate) disk_bytes_per_second: f64,
     /// Bytes per second sent on all connections, TCP payload; `None` without `ss`.
-    pub sent_bytes_per_second: Option<f64>,
+    pub(crate) sent_bytes_per_second: Option<f64>,
     /// Resident memory at the end, in bytes.
-    pub resident_bytes: u64,
+    pub(crate) resident_bytes: u64,
 }
 
 struct Sample {
@@ -34,7 +34,7 @@ struct Sample {
 }
 
 /// Watches all guardians for `time`.
-pub async fn measure(world: &World, time: Duration) -> Result<Vec<Idle>> {
+pub(crate) async fn measure(world: &World, time: Duration) -> Result<Vec<Idle>> {
     let pids: Vec<(u16, u32)> = world
         .guardians
         .iter()

@@ -25,7 +25,7 @@ const PAYMENT: Msat = Msat(1_234_000);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Two wallets in one federation.
-pub struct Bench {
+pub(crate) struct Bench {
     sender: Member,
     receiver: Member,
 }
@@ -38,11 +38,7 @@ struct Member {
 }
 
 fn kinds() -> Vec<Box<dyn ClientKind>> {
-    vec![
-        Box::new(MetaClientKind),
-        Box::new(MintClientKind::default()),
-        Box::new(WalletClientKind::default()),
-    ]
+    vec![Box::new(MetaClientKind), Box::new(MintClientKind), Box::new(WalletClientKind)]
 }
 
 impl Member {
@@ -60,7 +56,7 @@ impl Member {
 
 impl Bench {
     /// Both wallets join.
-    pub async fn enter(world: &World, folder: &Path) -> Result<Self> {
+    pub(crate) async fn enter(world: &World, folder: &Path) -> Result<Self> {
         let invite: InviteCode = world.invite.parse().context("read the invite")?;
         let sender = Member::join(&folder.join("sender"), &invite).await?;
         let receiver = Member::join(&folder.join("receiver"), &invite).await?;
@@ -68,7 +64,7 @@ impl Bench {
     }
 
     /// The sender deposits. Returns the time from the last needed block to spendable e-cash.
-    pub async fn deposit(&mut self, world: &World) -> Result<Duration> {
+    pub(crate) async fn deposit(&mut self, world: &World) -> Result<Duration> {
         let member = &self.sender;
         let started = Instant::now();
         let address = loop {
@@ -102,7 +98,7 @@ impl Bench {
 
     /// Payments one after the other; the time of each from the wish to send to notes the receiver
     /// can spend, in order.
-    pub async fn pay(&mut self, count: usize) -> Result<Vec<Duration>> {
+    pub(crate) async fn pay(&mut self, count: usize) -> Result<Vec<Duration>> {
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
             let started = Instant::now();
@@ -143,7 +139,7 @@ impl Bench {
     }
 
     /// Closes both wallets.
-    pub async fn leave(self) {
+    pub(crate) async fn leave(self) {
         self.sender.client.shutdown().await;
         self.receiver.client.shutdown().await;
     }

@@ -9,31 +9,31 @@ use crate::idle::Idle;
 
 /// Everything measured. Times are in milliseconds in JSON.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Number of guardians.
-    pub guardians: u16,
+    pub(crate) guardians: u16,
     /// From the first setup call to a federation that answers.
     #[serde(serialize_with = "millis")]
-    pub ceremony: Duration,
+    pub(crate) ceremony: Duration,
     /// From the last needed block to spendable e-cash.
     #[serde(serialize_with = "optional_millis")]
-    pub deposit: Option<Duration>,
+    pub(crate) deposit: Option<Duration>,
     /// Each payment in order.
     #[serde(serialize_with = "all_millis")]
-    pub payments: Vec<Duration>,
+    pub(crate) payments: Vec<Duration>,
     /// Per guardian.
-    pub idle: Vec<Idle>,
+    pub(crate) idle: Vec<Idle>,
 }
 
 impl Report {
     /// No figures yet.
-    pub fn new(guardians: u16) -> Self {
+    pub(crate) fn new(guardians: u16) -> Self {
         let (payments, idle) = (Vec::new(), Vec::new());
         Self { guardians, ceremony: Duration::ZERO, deposit: None, payments, idle }
     }
 
     /// The figures as a table in Markdown.
-    pub fn to_table(&self) -> String {
+    pub(crate) fn to_table(&self) -> String {
         let mut table = format!("\n| {} guardians | Figure |\n|---|---|\n", self.guardians);
         let mut row = |name: &str, figure: String| {
             // Writing to a string cannot fail.

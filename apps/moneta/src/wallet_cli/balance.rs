@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn balance_is_in_msat_for_scripts_and_in_sat_for_people() {
-        let federation_id = FederationId([7; 32].into());
+        let federation_id = FederationId([7; 32]);
         let report = Balance {
             federation_id,
             balance_msat: 1_250_512,

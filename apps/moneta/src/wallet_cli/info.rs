@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn info_lists_federations_and_describes_the_meant_one() {
-        let federation_id = FederationId([7; 32].into());
+        let federation_id = FederationId([7; 32]);
         let url = "ws://127.0.0.1:8174".parse().unwrap();
         let guardian = PeerUrl { url, name: "Alice".to_owned() };
         let module = |kind| (ModuleInstanceId::new(0), ModuleKind::from_static(kind));

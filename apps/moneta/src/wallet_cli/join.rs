@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn report_of_a_join_names_the_federation_and_reminds_of_the_words() {
         let report = Joined {
-            federation_id: FederationId([7; 32].into()),
+            federation_id: FederationId([7; 32]),
             name: Some("Friends".to_owned()),
             network: Some(Network::Regtest),
             new_wallet: true,

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn meta_names_its_origin() {
         let fields = BTreeMap::from([("federation_name".to_owned(), json!("Friends"))]);
-        let federation_id = FederationId([7; 32].into());
+        let federation_id = FederationId([7; 32]);
         let meta = Meta { federation_id, revision: Some(3), fields };
         let shape = json!({
             "federation_id": "07".repeat(32), "revision": 3,

@@ -113,7 +113,7 @@ mod tests {
     fn report_of_a_reception_has_amount_and_balance() {
         let report = Received {
             operation_id: OperationId([1; 32]),
-            federation_id: FederationId([7; 32].into()),
+            federation_id: FederationId([7; 32]),
             amount_msat: 1024,
             balance_msat: 2048,
         };

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn report_of_a_recovery_has_the_balance_and_what_goes_on() {
         let report = Recovered {
-            federation_id: FederationId([7; 32].into()),
+            federation_id: FederationId([7; 32]),
             name: None,
             balance_msat: 1024,
             deposits: 1,

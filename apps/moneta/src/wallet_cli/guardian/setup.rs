@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn reports_have_the_agreed_names() {
-        let federation_id = FederationId([7; 32].into());
+        let federation_id = FederationId([7; 32]);
         let federation = Federation { federation_id, invite: "fed1".to_owned() };
         let shape = json!({"federation_id": "07".repeat(32), "invite": "fed1"});
         assert_eq!(json!(federation), shape);

@@ -158,7 +158,7 @@ mod tests {
         let near = PeerStatus::new(contribution, PeerConnection::Connected, 42);
         let away = PeerStatus::new(None, PeerConnection::Disconnected, 42);
         let running = Running {
-            federation_id: FederationId([7; 32].into()),
+            federation_id: FederationId([7; 32]),
             invite: "fed1".to_owned(),
             release: "0.13.0".to_owned(),
             session_count: 42,
