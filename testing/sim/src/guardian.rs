@@ -14,7 +14,7 @@ use moneta_core::{
 };
 use moneta_guardian::engine::{Engine, Halt, ReplayError, Stop, SubmissionError, Unit};
 use moneta_module::LOCAL_TABLES_FROM;
-use moneta_module::server::{ChainStatus, Facts, Need, Reply, View};
+use moneta_module::server::{Broken, ChainStatus, Facts, Need, Reply, View};
 use moneta_store::testing::CrashProne;
 use moneta_store::{Batch as Writes, Read as _, Store, StoreError, WriteSet};
 use serde::Deserialize as _;
@@ -96,7 +96,6 @@ struct Waiting {
     params: Value,
     key: Vec<u8>,
     since_ms: u64,
-    is_queued: bool,
 }
 
 enum Reached {
@@ -365,7 +364,7 @@ impl Process {
         self.waiting = left;
         for Waiting { call, method, params, since_ms, .. } in woken {
             // What was queued has been ordered or is queued once more.
-            self.look(call, method, params, since_ms, false, now_ms, effects)?;
+            self.look(call, method, params, since_ms, now_ms, effects)?;
         }
         Ok(())
     }
@@ -379,26 +378,23 @@ impl Process {
         now_ms: u64,
     ) -> Result<Vec<Effect>, Trouble> {
         let mut effects = Vec::new();
-        self.look(call, method, params, now_ms, false, now_ms, &mut effects)?;
+        self.look(call, method, params, now_ms, now_ms, &mut effects)?;
         Ok(effects)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn look(
         &mut self,
         call: CallId,
         method: Method,
         params: Value,
         since_ms: u64,
-        is_queued: bool,
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Trouble> {
-        match self.answer(&method, &params, is_queued)? {
+        match self.answer(&method, &params)? {
             Reached::Now(result) => effects.push(Effect::Answer(call, method, result)),
             Reached::Wait(key) if now_ms.saturating_sub(since_ms) < LONG_POLL_MS => {
-                let is_queued = true;
-                self.waiting.push(Waiting { call, method, params, key, since_ms, is_queued });
+                self.waiting.push(Waiting { call, method, params, key, since_ms });
             }
             Reached::Wait(_) => {
                 effects.push(Effect::Answer(call, method, Err(ApiError::timeout())))
@@ -407,12 +403,7 @@ impl Process {
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        method: &Method,
-        params: &Value,
-        is_queued: bool,
-    ) -> Result<Reached, Trouble> {
+    fn answer(&mut self, method: &Method, params: &Value) -> Result<Reached, Trouble> {
         let view = self.store.snapshot();
         let bad = |error: serde_json::Error| Reached::Now(Err(ApiError::bad_request(error)));
         match method {
@@ -421,7 +412,7 @@ impl Process {
                     Ok(MeHex(transaction)) => transaction,
                     Err(error) => return Ok(bad(error)),
                 };
-                self.submit_transaction(&transaction, is_queued)
+                self.submit_transaction(&transaction)
             }
             Method::Core(name) if name == endpoint::AWAIT_TRANSACTION => {
                 let txid = match TransactionId::deserialize(params) {
@@ -461,11 +452,7 @@ impl Process {
         }
     }
 
-    fn submit_transaction(
-        &mut self,
-        transaction: &Transaction,
-        is_queued: bool,
-    ) -> Result<Reached, Trouble> {
+    fn submit_transaction(&mut self, transaction: &Transaction) -> Result<Reached, Trouble> {
         let view = self.store.snapshot();
         match self.engine.check_submission(&view, transaction) {
             Ok(SubmissionOutcome(Ok(txid))) => {
@@ -473,12 +460,14 @@ impl Process {
                     let outcome = SubmissionOutcome(Ok(txid));
                     return Ok(Reached::Now(Ok(json!(MeHex(outcome)))));
                 }
-                if !is_queued {
-                    self.submit(ConsensusItem::Transaction(transaction.clone()).to_bytes());
-                }
+                self.submit(ConsensusItem::Transaction(transaction.clone()).to_bytes());
                 Ok(Reached::Wait(self.engine.accepted_key(txid)))
             }
             Ok(refused) => Ok(Reached::Now(Ok(json!(MeHex(refused))))),
+            // A guardian that lags behind may meet a note whose issue it has not processed yet.
+            Err(SubmissionError::Halt(Halt::Module { broken: Broken::Invariant(_), .. })) => {
+                Ok(Reached::Now(Err(ApiError::internal("an impossible state"))))
+            }
             Err(SubmissionError::Halt(halt)) => Err(halt.into()),
             Err(error) => Ok(Reached::Now(Err(ApiError::bad_request(error)))),
         }

@@ -11,7 +11,7 @@ use moneta_mint::client::{CancelError, MintClient, ReceiveError, SendError, Send
 use moneta_mint::words::{ECash, Tweak};
 use moneta_module::client::{End, SubmitError, Timestamp};
 use moneta_store::testing::CrashProne;
-use moneta_store::{Order, StoreError, Table, Write};
+use moneta_store::{StoreError, Table, Write};
 use moneta_wallet::client::{SendError as WithdrawError, WalletClient};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -25,7 +25,7 @@ const TWEAKS: Table<Tweak, ()> = Table::new(0x02);
 /// The next address index to look at while one is searched (`modules/wallet`, client tables).
 const SEARCH: Table<(), u64> = Table::new(0x03);
 /// How many indices before the known one the simulated search begins.
-const SEARCH_LEAD: u64 = 8;
+const SEARCH_LEAD: u64 = 2;
 
 /// A wallet's machine: it outlives its processes.
 pub(crate) struct Wallet {
@@ -36,6 +36,8 @@ pub(crate) struct Wallet {
     rng: StdRng,
     /// When the driver wants to be polled next, if that is arranged.
     pub(crate) poll_at: Option<u64>,
+    /// How many transactions were rejected since this was looked at last.
+    pub(crate) rejected: u64,
 }
 
 /// What a user's action came to.
@@ -49,7 +51,15 @@ pub(crate) enum Done {
 
 impl Wallet {
     pub(crate) fn new(number: usize, rng: StdRng) -> Self {
-        Self { number, disk: CrashProne::new(), life: 0, driver: None, rng, poll_at: None }
+        Self {
+            number,
+            disk: CrashProne::new(),
+            life: 0,
+            driver: None,
+            rng,
+            poll_at: None,
+            rejected: 0,
+        }
     }
 
     /// Starts a process.
@@ -106,7 +116,8 @@ impl Wallet {
         let Some(driver) = &mut self.driver else { return Ok(Vec::new()) };
         let requests = driver.poll(Timestamp(now_ms))?;
         driver.take_abandoned();
-        driver.take_events();
+        let events = driver.take_events();
+        self.rejected += events.iter().filter(|event| event.kind == "tx-rejected").count() as u64;
         if let Some(parked) = history::parked(&driver.view())?.first() {
             let message = format!("wallet {} parked a machine: {}", self.number, parked.reason);
             return Err(Trouble::Broken(message));
@@ -123,19 +134,12 @@ impl Wallet {
     /// Where to deposit, if the wallet knows an address already.
     pub(crate) fn address(&mut self, now_ms: u64) -> Result<Option<ScriptBuf>, Trouble> {
         let Some(driver) = &mut self.driver else { return Ok(None) };
-        let last = ADDRESS_INDICES[self.number].last().copied().unwrap_or(0);
         let address =
             driver.act::<WalletClient, _, _>(WALLET, Timestamp(now_ms), |wallet, turn| {
                 wallet.address(turn)
             });
         match address {
-            Ok(address) => {
-                // Paying the last known address would have the wallet search for the next one.
-                let script = address.script_pubkey();
-                let module = driver.module::<WalletClient>(WALLET).expect("in use");
-                let _ = (module, last);
-                Ok(Some(script))
-            }
+            Ok(address) => Ok(Some(address.script_pubkey())),
             Err(ActError::Store(error)) => Err(error.into()),
             Err(_) => Ok(None),
         }
@@ -220,6 +224,12 @@ impl Wallet {
         Ok(found)
     }
 
+    /// Whether the wallet has an operation.
+    pub(crate) fn knows(&self, operation: OperationId) -> bool {
+        let Some(driver) = &self.driver else { return false };
+        history::operation(&driver.view(), operation).is_ok_and(|found| found.is_some())
+    }
+
     /// How an operation ended, if it did.
     pub(crate) fn end_of(&self, operation: OperationId) -> Result<Option<End>, Trouble> {
         let Some(driver) = &self.driver else { return Ok(None) };
@@ -242,7 +252,7 @@ impl Wallet {
         Ok(deposits.iter().filter(|(_, deposit)| open(&deposit.status)).count())
     }
 
-    /// The sum of all deposits that were claimed.
+    /// How many deposits were found.
     pub(crate) fn found_deposits(&self) -> Result<usize, Trouble> {
         let Some(driver) = &self.driver else { return Ok(0) };
         let Some(module) = driver.module::<WalletClient>(WALLET) else { return Ok(0) };
@@ -252,12 +262,6 @@ impl Wallet {
     /// Transactions whose fate is open, and machines.
     pub(crate) fn pending(&self) -> (usize, usize) {
         self.driver.as_ref().map_or((0, 0), Driver::pending)
-    }
-
-    /// How many ground tweaks are left.
-    pub(crate) fn tweaks_left(&self) -> usize {
-        let Some(driver) = &self.driver else { return 0 };
-        TWEAKS.scan(&driver.module_view(MINT), Order::Ascending).count()
     }
 }
 

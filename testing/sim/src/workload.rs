@@ -29,9 +29,13 @@ const SPENT: u8 = 0x01;
 const DEPOSITS_MAX: usize = 3;
 /// Machines that run as long as a wallet lives: grinder, scanner, reader of metadata.
 const STANDING_MACHINES: usize = 3;
+/// Most notes of e-cash that two wallets try to receive.
+const CONTESTED_NOTES_MAX: usize = 5;
 /// How often the end is looked for, and for how long.
 const LOOK_MS: u64 = 2_000;
 const LOOKS_MAX: u32 = 3_000;
+/// How long users wait for the first deposit before they try everything else.
+const PATIENCE_LOOKS: u32 = 40;
 
 /// How far a simulation is.
 enum Stage {
@@ -47,12 +51,18 @@ enum Stage {
 pub(crate) struct Workload {
     stage: Stage,
     looks: u32,
+    first_deposits: usize,
     deposits: BTreeMap<usize, usize>,
 }
 
 impl Workload {
     pub(crate) fn draw(rng: &mut StdRng) -> Self {
-        Self { stage: Stage::Busy(rng.gen_range(15..40)), looks: 0, deposits: BTreeMap::new() }
+        Self {
+            stage: Stage::Busy(rng.gen_range(15..40)),
+            looks: 0,
+            first_deposits: if rng.gen_bool(0.3) { 2 } else { 1 },
+            deposits: BTreeMap::new(),
+        }
     }
 
     /// Has its turn; true when the simulation is over and everything was in order.
@@ -60,13 +70,19 @@ impl Workload {
         match self.stage {
             Stage::Busy(0) => {
                 world.calm_down();
+                self.looks = 0;
                 self.stage = Stage::Settling;
                 world.plan(LOOK_MS, crate::world::Event::Act);
             }
             Stage::Busy(left) => {
-                self.stage = Stage::Busy(left - 1);
                 self.do_something(world)?;
-                let pause = world.rng.gen_range(100..12_000);
+                // Until there is money only misfortune counts the time.
+                if self.is_patient(world) {
+                    self.looks += 1;
+                } else {
+                    self.stage = Stage::Busy(left - 1);
+                }
+                let pause = world.rng.gen_range(100..8_000);
                 world.plan(pause, crate::world::Event::Act);
             }
             Stage::Settling => {
@@ -96,13 +112,23 @@ impl Workload {
         Ok(())
     }
 
+    /// Whether the first deposit is still to come, within reason.
+    fn is_patient(&self, world: &World) -> bool {
+        let has_money = |wallet: &crate::wallet::Wallet| {
+            wallet.balance().is_ok_and(|balance| balance > Msat::ZERO)
+        };
+        self.looks < PATIENCE_LOOKS && !world.wallets.iter().any(has_money)
+    }
+
     fn do_something(&mut self, world: &mut World) -> Result<(), String> {
         let wallet = world.rng.gen_range(0..world.wallets.len());
+        let made: usize = self.deposits.values().sum();
         match world.rng.gen_range(0..100) {
-            _ if self.deposits.len() < world.wallets.len().min(2) => self.deposit(world, wallet),
-            0..=9 => self.deposit(world, wallet),
-            10..=36 => send(world, wallet),
-            37..=59 => receive(world, wallet),
+            _ if made < self.first_deposits => self.deposit(world, wallet),
+            _ if self.is_patient(world) && world.rng.gen_bool(0.8) => Ok(()),
+            0..=3 => self.deposit(world, wallet),
+            4..=32 => send(world, wallet),
+            33..=59 => receive(world, wallet),
             60..=63 => cancel(world, wallet),
             64..=71 => withdraw(world, wallet),
             72..=75 => wish(world),
@@ -250,6 +276,12 @@ fn receive(world: &mut World, wallet: usize) -> Result<(), String> {
         return Ok(());
     }
     let (_, ecash) = &all[world.rng.gen_range(0..all.len())];
+    // Somebody may be faster. A wallet finds that out note by note, which is slow for many.
+    let operation = ecash.receive_operation();
+    let is_known = world.wallets.iter().any(|wallet| wallet.knows(operation));
+    if is_known && ecash.notes().count() > CONTESTED_NOTES_MAX {
+        return Ok(());
+    }
     let received = world.wallets[wallet].receive(ecash, world.now);
     if let Some(Done::Yes) = ask_wallet(world, wallet, received)? {
         world.count("received e-cash");
@@ -260,7 +292,10 @@ fn receive(world: &mut World, wallet: usize) -> Result<(), String> {
 
 fn cancel(world: &mut World, wallet: usize) -> Result<(), String> {
     let handed = world.wallets[wallet].handed_out().map_err(|trouble| format!("{trouble:?}"))?;
-    let Some(operation) = handed.keys().last().copied() else { return Ok(()) };
+    let small = |ecash: &ECash| ecash.notes().count() <= CONTESTED_NOTES_MAX;
+    let mut contested = handed.iter().filter(|(_, ecash)| small(ecash));
+    let Some((operation, _)) = contested.next_back() else { return Ok(()) };
+    let operation = *operation;
     let cancelled = world.wallets[wallet].cancel(operation, world.now);
     if let Some(Done::Yes) = ask_wallet(world, wallet, cancelled)? {
         world.count("took e-cash back");

@@ -545,6 +545,8 @@ impl World {
             Ok(requests) => requests,
             Err(trouble) => return self.settle_wallet(wallet, trouble),
         };
+        let rejected = std::mem::take(&mut self.wallets[wallet].rejected);
+        *self.counts.entry("rejected transactions").or_default() += rejected;
         let life = self.wallets[wallet].life;
         for request in requests {
             self.send_request(wallet, life, request);
