@@ -305,6 +305,9 @@ impl Process {
             }
         }
         self.pending.drain(..done);
+        if done > 0 {
+            self.facts.blocks.clear();
+        }
         let batch = writes.into_batch();
         self.commit(batch, &refused, now_ms, &mut effects)?;
         for header in headers {
@@ -515,9 +518,11 @@ impl Process {
         Ok(())
     }
 
-    /// Takes blocks from the chain source.
+    /// Takes blocks from the chain source. What is there stays: one unit may hold several votes, each
+    /// of which needs other blocks, and it is processed whole or not at all.
     pub(crate) fn fetched(&mut self, facts: Facts) {
-        self.facts = facts;
+        self.facts.block_count = facts.block_count;
+        self.facts.blocks.extend(facts.blocks);
         self.is_fetching = false;
     }
 
@@ -680,6 +685,21 @@ impl Process {
         let behind_end = current.has_ended && session == last as u64 + 1;
         let is_signed = self.ended.is_empty();
         self.pending.is_empty() && is_signed && ((at_end && !current.has_ended) || behind_end)
+    }
+
+    /// Where it stands, for a failure's text.
+    pub(crate) fn describe(&self) -> String {
+        let (session, position) = self.cursor;
+        format!(
+            "at {session}/{position} with {} items queued, {} units pending, in flight {}, \
+             fetching {}, {} sessions unsigned, {} calls waiting",
+            self.queue.len(),
+            self.pending.len(),
+            self.in_flight,
+            self.is_fetching,
+            self.ended.len(),
+            self.waiting.len(),
+        )
     }
 
     /// A view of everything committed.

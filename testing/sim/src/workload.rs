@@ -17,7 +17,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::check::shared_rows;
-use crate::federation::{MINT, WALLET};
+use crate::federation::{GUARDIANS, MINT, WALLET};
 use crate::guardian::Trouble;
 use crate::vice::Vice;
 use crate::wallet::Done;
@@ -52,6 +52,8 @@ pub(crate) struct Workload {
     stage: Stage,
     looks: u32,
     first_deposits: usize,
+    /// The one guardian that may be bad. Votes stay, so it is the same one all along.
+    villain: usize,
     deposits: BTreeMap<usize, usize>,
 }
 
@@ -60,6 +62,7 @@ impl Workload {
         Self {
             stage: Stage::Busy(rng.gen_range(15..40)),
             looks: 0,
+            villain: rng.gen_range(0..GUARDIANS),
             first_deposits: if rng.gen_bool(0.3) { 2 } else { 1 },
             deposits: BTreeMap::new(),
         }
@@ -150,11 +153,9 @@ impl Workload {
                 Ok(())
             }
             _ => {
-                let bad = world.rng.gen_range(0..world.guardians.len());
                 let vice = Vice::draw(&mut world.rng);
-                // One of four at a time, and the others' signatures stay.
                 world.vice = match world.vice {
-                    None => Some((bad, vice)),
+                    None => Some((self.villain, vice)),
                     Some(_) => None,
                 };
                 world.count("changes of heart");

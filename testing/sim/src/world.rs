@@ -702,7 +702,20 @@ impl World {
             })
             .collect();
         let counts: Vec<u64> = self.guardians.iter().map(Guardian::session_count).collect();
-        format!("wallets have {wallets:?} open, guardians have signed {counts:?} sessions")
+        let standing: Vec<String> = self
+            .guardians
+            .iter()
+            .filter_map(|guardian| guardian.process.as_ref())
+            .map(|process| process.describe())
+            .collect();
+        let (session, log) = self.log.current();
+        format!(
+            "wallets have {wallets:?} open; guardians have signed {counts:?} sessions and are \
+             {standing:?}; session {session} has {} units, ended {}; {} events are planned",
+            log.units.len(),
+            log.has_ended,
+            self.agenda.len(),
+        )
     }
 }
 
