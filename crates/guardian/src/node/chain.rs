@@ -114,9 +114,11 @@ async fn broadcast(node: &Node, sent: &mut HashSet<bitcoin::Txid>) {
 }
 
 /// Fetches what the engine needs; waits as long as it takes.
+///
+/// Adds to `facts`: one unit may need one range after another, and is run from its beginning each
+/// time. The caller clears them when the unit is done.
 pub(super) async fn fetch(node: &Node, need: Need, facts: &mut Facts) {
     let Need::Blocks { from, to, block_count } = need;
-    facts.blocks.retain(|height, _| (from..to).contains(height));
     let mut status = node.chain_status.subscribe();
     let buried = |status: &Option<ChainStatus>| {
         status.as_ref().is_some_and(|status| status.block_count >= block_count)

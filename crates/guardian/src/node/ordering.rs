@@ -187,6 +187,10 @@ impl Ordering {
         }
         self.pending.drain(..done);
         self.commit(writes)?;
+        if done > 0 {
+            // Not before: a unit with two block votes needs the blocks of both at once.
+            self.facts.blocks.clear();
+        }
         self.follow_up(consequences)?;
         Ok(paused)
     }
@@ -390,6 +394,7 @@ impl Ordering {
                 None => break,
             }
         }
+        self.facts.blocks.clear();
         self.finished(session, signed.signatures);
         node.state_changed.notify_one();
         node.proposals_due.notify_one();
