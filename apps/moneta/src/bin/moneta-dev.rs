@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use moneta::world::{
-    GuardianProgram, Narrator, Programs, World, WorldOptions, WorldReport, demo,
+    GuardianProgram, Narrator, Pace, Programs, World, WorldOptions, WorldReport, demo,
     folder::{self, WorldFolder},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +43,9 @@ struct Up {
     /// Print one line of JSON on standard output when all is ready, and nothing else there.
     #[arg(long)]
     json: bool,
+    /// Clocks as guardians have them in earnest: slower deposits, longer sessions, for figures.
+    #[arg(long)]
+    production_pace: bool,
     /// Run this released guardian daemon, which takes FM_ variables, instead of monetad.
     #[arg(long, value_name = "PROGRAM")]
     reference_guardian: Option<PathBuf>,
@@ -93,6 +96,7 @@ async fn up(options: Up) -> Result<()> {
         guardians: options.guardians,
         federation_name: "Local world".to_owned(),
         programs,
+        pace: if options.production_pace { Pace::Production } else { Pace::Test },
     };
     let mut narrator = Narrator::aloud();
     let started = until_asked_to_end(World::start(world_options, &mut narrator)).await?;

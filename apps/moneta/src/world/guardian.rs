@@ -17,7 +17,8 @@ use moneta_net::api::{ApiConnector, CallError, ConnectorOptions};
 use serde_json::Value;
 
 use super::{
-    BitcoindReport, GuardianProgram, GuardianReport, PATIENCE, Programs, ReservedPort, folder,
+    BitcoindReport, GuardianProgram, GuardianReport, PATIENCE, Pace, Programs, ReservedPort,
+    folder,
     process::{Probe, Process, poll_until},
 };
 
@@ -39,6 +40,7 @@ pub struct Guardian {
     program: GuardianProgram,
     password: String,
     environment: Vec<(&'static str, String)>,
+    pace: Pace,
     api_url: String,
     // Held for as long as the guardian may start again.
     _ports: Vec<ReservedPort>,
@@ -95,10 +97,17 @@ impl Guardian {
             program: programs.guardian.clone(),
             password: admin_password.to_owned(),
             environment,
+            pace: Pace::default(),
             api_url,
             _ports: ports,
             process: None,
         })
+    }
+
+    /// The same guardian with other clocks, from its next start on.
+    #[must_use]
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     /// Starts the process and waits until its API answers, in whichever phase it is. Nothing happens if
@@ -136,7 +145,9 @@ impl Guardian {
         for (variable, value) in &self.environment {
             command.env(format!("{prefix}{variable}"), value);
         }
-        command.env(test_pace, "1");
+        if self.pace == Pace::Test {
+            command.env(test_pace, "1");
+        }
         command
     }
 

@@ -61,10 +61,23 @@ pub struct WorldOptions {
     pub federation_name: String,
     /// The programs to run.
     pub programs: Programs,
+    /// How fast the guardians' clocks go.
+    pub pace: Pace,
+}
+
+/// How fast the clocks of guardians go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// New blocks are noticed at once, block votes take large steps and sessions last seconds: for tests
+    /// and for people who do not want to wait.
+    #[default]
+    Test,
+    /// As guardians run in earnest: for figures. A deposit takes half a minute longer, a session three minutes.
+    Production,
 }
 
 impl WorldOptions {
-    /// Four guardians in `dir`, with the programs found as [`Programs::find`] describes.
+    /// Four guardians at test pace in `dir`, with the programs found as [`Programs::find`] describes.
     ///
     /// Errors: a program is missing.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Result<Self> {
@@ -73,6 +86,7 @@ impl WorldOptions {
             guardians: 4,
             federation_name: "Local world".to_owned(),
             programs: Programs::find()?,
+            pace: Pace::default(),
         })
     }
 }
@@ -111,7 +125,7 @@ impl World {
             count == 1 || count >= 4,
             "a federation has 1 guardian, or 4 and more, not {count}"
         );
-        let WorldOptions { dir, programs, federation_name, .. } = options;
+        let WorldOptions { dir, programs, federation_name, pace, .. } = options;
         folder::create_private(&dir)?;
         let dir = dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))?;
 
@@ -126,7 +140,9 @@ impl World {
         let mut guardians = (0..count)
             .map(|index| {
                 let folder = dir.join(guardian::name(index, count));
-                Guardian::prepare(index, count, &folder, &programs, &node, &admin_password)
+                let guardian =
+                    Guardian::prepare(index, count, &folder, &programs, &node, &admin_password)?;
+                Ok(guardian.with_pace(pace))
             })
             .collect::<Result<Vec<_>>>()?;
         try_join_all(guardians.iter_mut().map(Guardian::start)).await?;

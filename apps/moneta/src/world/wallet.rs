@@ -57,7 +57,6 @@ impl WalletCommand {
             .arg(&self.folder)
             .arg("--json")
             .args(arguments)
-            .env("MONETA_TEST_PACE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
