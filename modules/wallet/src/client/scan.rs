@@ -4,22 +4,25 @@
 
 use moneta_core::{Decode, Encode};
 use moneta_module::client::{NewOperation, Outcome, Stop, SubmitError, Timestamp, Turn, Wait};
-use moneta_store::StoreError;
+use moneta_store::{Read, StoreError};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::calls::output_slice_call;
-use super::tables::{BY_SCRIPT, DEPOSITS, Deposit, DepositStatus, SEARCH, VALID, WATCHED_UNTIL};
+use super::tables::{
+    BY_SCRIPT, DEPOSITS, Deposit, DepositStatus, END_SEEN, SEARCH, VALID, WATCHED_UNTIL,
+};
 use super::{Claim, Machine, WalletClient, stop};
 use crate::words::OutputInfo;
 
 /// How many positions are read at once. Guardians serve this many.
 const SLICE: u64 = 1000;
-/// How many positions are read now and then. Entries that are no P2WSH are hidden, so a run of a
+/// How many positions are read when that shows nothing. Entries that are no P2WSH are hidden, so a run of a
 /// thousand of them looks like the end of the log; anybody can make one for some dust. Our
 /// guardians serve this many, those of the reference any number.
 const LONG_SLICE: u64 = 10_000;
-/// Every how many empty answers the long slice is read.
+/// Of how many answers in a row that show nothing one is to the long slice: the second, then every
+/// so many, since it costs the guardians more.
 const LONG_SLICE_EVERY: u64 = 8;
 
 /// Pause between empty answers while the user waits for a deposit.
@@ -43,7 +46,8 @@ pub enum Scanner {
     Read {
         /// From this position.
         next_output: u64,
-        /// How many answers in a row showed nothing.
+        /// How many answers in a row showed nothing. One that is no answer counts for the long slice
+        /// only, so that nothing depends on guardians that do not serve it.
         empty: u64,
     },
     /// Pauses.
@@ -70,9 +74,12 @@ impl Scanner {
     }
 }
 
+fn is_long(empty: u64) -> bool {
+    empty % LONG_SLICE_EVERY == 1
+}
+
 fn end_of_slice(start: u64, empty: u64) -> u64 {
-    let is_long = empty % LONG_SLICE_EVERY == LONG_SLICE_EVERY - 1;
-    start.saturating_add(if is_long { LONG_SLICE } else { SLICE })
+    start.saturating_add(if is_long(empty) { LONG_SLICE } else { SLICE })
 }
 
 impl WalletClient {
@@ -96,15 +103,41 @@ impl WalletClient {
                     Outcome::Answer(answer) => Vec::<OutputInfo>::deserialize(answer).ok(),
                     _ => None,
                 };
+                let is_refused = matches!(outcome, Outcome::CallRefused { .. });
                 match slice {
                     Some(slice) if !slice.is_empty() => {
                         self.take_slice(turn, next_output, empty, slice)
                     }
-                    // A refusal counts as well: it may be the long slice that is refused.
-                    _ => self.idle(turn, next_output, empty.wrapping_add(1)),
+                    // It looks like the end; the long slice tells more, at once the first time.
+                    Some(_) if empty == 0 => Ok(Scanner::Read { next_output, empty: 1 }),
+                    Some(_) => self.end_seen(turn, next_output, empty),
+                    // Guardians that do not serve it leave the answer to the short one.
+                    None if is_refused && is_long(empty) => self.end_seen(turn, next_output, empty),
+                    None => self.idle(turn, next_output, empty + u64::from(is_long(empty))),
                 }
             }
         }
+    }
+
+    /// When the scanner last read the federation's log to its end. All deposits that the log showed
+    /// then are among [`WalletClient::deposits`], those to addresses found by the search included.
+    ///
+    /// `None` until the first time. A wallet restored from its words has found everything once there is
+    /// a time.
+    pub fn end_seen_at(&self, state: &dyn Read) -> Result<Option<Timestamp>, StoreError> {
+        Ok(END_SEEN.get(state, &())?.map(Timestamp))
+    }
+
+    /// Nothing is behind `next_output` for now.
+    fn end_seen(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        next_output: u64,
+        empty: u64,
+    ) -> Result<Scanner, Stop> {
+        let now = turn.now().0;
+        END_SEEN.insert(&mut *turn.state(), &(), &now);
+        self.idle(turn, next_output, empty + 1)
     }
 
     /// Goes through the entries in order. The search for a new address comes before the entries
@@ -136,7 +169,8 @@ impl WalletClient {
             }
         }
         if next == next_output {
-            return self.idle(turn, next, empty.wrapping_add(1));
+            // Nothing of it was asked for, so nothing is known.
+            return self.idle(turn, next, empty + u64::from(is_long(empty)));
         }
         Ok(Scanner::Read { next_output: next, empty: 0 })
     }

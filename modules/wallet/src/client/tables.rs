@@ -18,6 +18,8 @@ pub(super) const DEPOSITS: Table<u64, Deposit> = Table::new(0x05);
 /// The deposit whose claim is on its way, if any: one at a time, since each claim makes the next one
 /// dearer.
 pub(super) const CLAIMING: Table<(), u64> = Table::new(0x06);
+/// When the log was last read to its end, in milliseconds since the Unix epoch.
+pub(super) const END_SEEN: Table<(), u64> = Table::new(0x07);
 
 /// A deposit that was found unclaimed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]

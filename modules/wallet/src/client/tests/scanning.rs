@@ -161,6 +161,51 @@ fn long_run_of_hidden_entries_does_not_end_the_scan() {
     panic!("the deposit was never seen");
 }
 
+#[test]
+fn end_is_seen_only_when_everything_was_read_and_searched() {
+    let mut world = World::near_first_address();
+    let end_seen = |world: &World| world.client.end_seen_at(&world.store.snapshot()).unwrap();
+    assert_eq!(end_seen(&world), None);
+    let first = {
+        let mut other = World::new();
+        other.act(|client, turn| client.hint_address(turn, VALID_INDICES[0])).unwrap()
+    };
+    world.log = vec![None; 2000];
+    world.pay(Some(&first), 60_000, false);
+    while matches!(world.machines[&0].machine, Machine::Scan(Scanner::Search { .. })) {
+        world.now = world.now.after_ms(1);
+        world.advance(0, Outcome::Due);
+    }
+    // A whole short slice of hidden entries looks like the end, and is not.
+    world.advance(0, Outcome::Answer(json!([])));
+    assert_eq!(end_seen(&world), None);
+    world.advance(0, Outcome::Answer(json!(world.log[2000..])));
+    assert_eq!(world.deposits().len(), 1);
+    // The next address is searched: what pays it may stand right behind.
+    assert_eq!(end_seen(&world), None);
+    world.search_from(VALID_INDICES[1] - 100);
+    world.settle();
+    assert_eq!(end_seen(&world), Some(world.now));
+}
+
+#[test]
+fn end_is_seen_by_the_short_slice_where_the_long_one_is_refused() {
+    let mut world = World::near_first_address();
+    let refused = || Outcome::CallRefused { code: 400, message: String::new() };
+    while matches!(world.machines[&0].machine, Machine::Scan(Scanner::Search { .. })) {
+        world.now = world.now.after_ms(1);
+        world.advance(0, Outcome::Due);
+    }
+    world.advance(0, refused());
+    assert_eq!(world.client.end_seen_at(&world.store.snapshot()).unwrap(), None);
+    world.now = world.now.after_ms(10_000);
+    world.advance(0, Outcome::Due);
+    world.advance(0, Outcome::Answer(json!([])));
+    assert_eq!(world.client.end_seen_at(&world.store.snapshot()).unwrap(), None);
+    world.advance(0, refused());
+    assert_eq!(world.client.end_seen_at(&world.store.snapshot()).unwrap(), Some(world.now));
+}
+
 /// A guardian may refuse a range that is longer than its clients use. Counting only empty answers
 /// had the scanner ask for the long one for ever, and so find no deposit any more.
 #[test]
