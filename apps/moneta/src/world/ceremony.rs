@@ -8,18 +8,16 @@ use serde_json::{Value, json};
 
 use super::Guardian;
 
-/// Sets up a federation of `guardians`, which wait in the setup phase, and returns when it runs.
+/// Sets up a federation of `guardians`, which wait in the setup phase, and returns when all generate keys.
 ///
 /// The first is the leader: it names the federation and its size. Which modules there are is left to
 /// the guardians' default.
 ///
-/// Errors: a guardian refuses a step, ends, or does not come through key generation.
-pub async fn hold(guardians: &mut [Guardian], federation_name: &str) -> Result<()> {
+/// Errors: a guardian refuses a step.
+pub async fn hold(guardians: &[Guardian], federation_name: &str) -> Result<()> {
     exchange_codes(guardians, federation_name).await?;
     let start = guardians.iter().map(|guardian| guardian.call_admin("start_dkg", Value::Null));
     try_join_all(start).await?;
-    let others = guardians.len() as u64 - 1;
-    try_join_all(guardians.iter_mut().map(|guardian| guardian.await_federation(others))).await?;
     Ok(())
 }
 

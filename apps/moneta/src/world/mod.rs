@@ -120,6 +120,18 @@ impl World {
     /// is part of the message), a ceremony that fails. Everything started is ended again.
     /// Cancel safe: dropping the future ends what it had started.
     pub async fn start(options: WorldOptions, narrator: &mut Narrator) -> Result<Self> {
+        Self::start_with(options, narrator, ceremony::hold).await
+    }
+
+    /// As [`start`](Self::start), with another way to hold the ceremony: `hold` gets the guardians in
+    /// their setup phase and the federation's name, and returns when key generation has begun everywhere.
+    ///
+    /// Errors: as [`start`](Self::start), and those of `hold`.
+    pub async fn start_with(
+        options: WorldOptions,
+        narrator: &mut Narrator,
+        hold: impl AsyncFnOnce(&[Guardian], &str) -> Result<()>,
+    ) -> Result<Self> {
         let count = options.guardians;
         ensure!(
             count == 1 || count >= 4,
@@ -150,7 +162,10 @@ impl World {
 
         narrator.begin("Hold the ceremony: exchange setup codes, generate keys together");
         let ceremony_began = Instant::now();
-        ceremony::hold(&mut guardians, &federation_name).await?;
+        hold(&guardians, &federation_name).await?;
+        let others = u64::from(count) - 1;
+        try_join_all(guardians.iter_mut().map(|guardian| guardian.await_federation(others)))
+            .await?;
         let ceremony_time = ceremony_began.elapsed();
         let invite = guardians[0].read_invite().await?;
         narrator.done("no guardian knows the whole key");
