@@ -97,6 +97,7 @@ async fn up(options: Up) -> Result<()> {
         federation_name: "Local world".to_owned(),
         programs,
         pace: if options.production_pace { Pace::Production } else { Pace::Test },
+        front: None,
     };
     let mut narrator = Narrator::aloud();
     let started = until_asked_to_end(World::start(world_options, &mut narrator)).await?;

@@ -17,7 +17,7 @@ use moneta_net::api::{ApiConnector, CallError, ConnectorOptions};
 use serde_json::Value;
 
 use super::{
-    BitcoindReport, GuardianProgram, GuardianReport, PATIENCE, Pace, Programs, ReservedPort,
+    BitcoindReport, Front, GuardianProgram, GuardianReport, PATIENCE, Pace, Programs, ReservedPort,
     folder,
     process::{Probe, Process, poll_until},
 };
@@ -108,6 +108,23 @@ impl Guardian {
     #[must_use]
     pub fn with_pace(self, pace: Pace) -> Self {
         Self { pace, ..self }
+    }
+
+    /// The same guardian announcing ports of `front` in place of its own, to be said before the ceremony.
+    ///
+    /// Errors: the front opens no port.
+    pub fn behind(mut self, front: &Front) -> Result<Self> {
+        for (variable, value) in &mut self.environment {
+            if matches!(*variable, "API_URL" | "P2P_URL") {
+                let (scheme, address) = value.split_once("://").context("read our own URL")?;
+                let address = address.parse().context("read our own address")?;
+                let other = front.open(address).context("open a port in front of a guardian")?;
+                *value = format!("{scheme}://{other}");
+            }
+        }
+        let announced = self.environment.iter().find(|(variable, _)| *variable == "API_URL");
+        self.api_url = announced.context("a guardian announces its API")?.1.clone();
+        Ok(self)
     }
 
     /// Starts the process and waits until its API answers, in whichever phase it is. Nothing happens if

@@ -28,6 +28,7 @@ pub mod bitcoind;
 pub mod ceremony;
 pub mod demo;
 pub mod folder;
+mod front;
 pub mod guardian;
 mod narrator;
 mod ports;
@@ -37,6 +38,7 @@ mod report;
 mod wallet;
 
 pub use bitcoind::Bitcoind;
+pub use front::Front;
 pub use guardian::Guardian;
 pub use narrator::Narrator;
 pub use ports::ReservedPort;
@@ -63,6 +65,8 @@ pub struct WorldOptions {
     pub programs: Programs,
     /// How fast the guardians' clocks go.
     pub pace: Pace,
+    /// What stands before the guardians' ports, if anything.
+    pub front: Option<Front>,
 }
 
 /// How fast the clocks of guardians go.
@@ -87,6 +91,7 @@ impl WorldOptions {
             federation_name: "Local world".to_owned(),
             programs: Programs::find()?,
             pace: Pace::default(),
+            front: None,
         })
     }
 }
@@ -137,7 +142,7 @@ impl World {
             count == 1 || count >= 4,
             "a federation has 1 guardian, or 4 and more, not {count}"
         );
-        let WorldOptions { dir, programs, federation_name, pace, .. } = options;
+        let WorldOptions { dir, programs, federation_name, pace, front, .. } = options;
         folder::create_private(&dir)?;
         let dir = dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))?;
 
@@ -154,7 +159,11 @@ impl World {
                 let folder = dir.join(guardian::name(index, count));
                 let guardian =
                     Guardian::prepare(index, count, &folder, &programs, &node, &admin_password)?;
-                Ok(guardian.with_pace(pace))
+                let guardian = guardian.with_pace(pace);
+                match &front {
+                    Some(front) => guardian.behind(front),
+                    None => Ok(guardian),
+                }
             })
             .collect::<Result<Vec<_>>>()?;
         try_join_all(guardians.iter_mut().map(Guardian::start)).await?;
