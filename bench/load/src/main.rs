@@ -1,0 +1,251 @@
+//! The program around the load generator: starts federations, measures them one after the other,
+//! writes a table, JSON and pictures. `./dev bench load` runs it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use moneta::world::{Narrator, Pace};
+use moneta_load::link::Weather;
+use moneta_load::modes::Pulse;
+use moneta_load::plot::latency_against_load;
+use moneta_load::report::{Report, SubjectReport};
+use moneta_load::shape::Shape;
+use moneta_load::subject::{Candidate, Subject, allow_open_files};
+
+/// Drives a local federation with payments and measures it; with --reference a second one of another
+/// implementation in the same run
+#[derive(Parser)]
+struct Flags {
+    /// Also measure a federation of this released daemon of the reference
+    #[arg(long, value_name = "PROGRAM")]
+    reference: Option<PathBuf>,
+    /// Measure the reference alone
+    #[arg(long, requires = "reference")]
+    only_reference: bool,
+    /// What to measure, in the order of this list
+    #[arg(long, value_delimiter = ',', default_values_t = [
+        ModeName::Latency, ModeName::Throughput, ModeName::Load, ModeName::Waiters,
+        ModeName::Idle, ModeName::OneDown, ModeName::Links,
+    ])]
+    modes: Vec<ModeName>,
+    /// Guardians of each federation
+    #[arg(long, default_value_t = 4)]
+    guardians: u16,
+    /// Notes in and out of a payment; load, waiters, one-down and links use the first
+    #[arg(long, value_delimiter = ',', default_value = "5x5,1x1,20x20")]
+    shapes: Vec<Shape>,
+    /// Seconds per point
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Payments per second where latency is measured
+    #[arg(long, default_value_t = 5.0)]
+    rate: f64,
+    /// Payments per second of the load series
+    #[arg(long, value_delimiter = ',', default_value = "2,5,10,20,50,100,200,400")]
+    rates: Vec<f64>,
+    /// Payments at a time where throughput is measured
+    #[arg(long, default_value_t = 128)]
+    in_flight: usize,
+    /// Wallets that wait on long polls
+    #[arg(long, default_value_t = 900)]
+    waiters: usize,
+    /// One-way delays of links, in milliseconds
+    #[arg(long, value_delimiter = ',', default_value = "10,50,150")]
+    delays: Vec<u64>,
+    /// Random delay on top, in per cent of the delay
+    #[arg(long, default_value_t = 10)]
+    jitter_percent: u32,
+    /// Share of pieces that come a retransmission later, in per cent
+    #[arg(long, default_value_t = 1.0)]
+    loss_percent: f64,
+    /// Seconds of idling
+    #[arg(long, default_value_t = 60)]
+    idle_seconds: u64,
+    /// Clocks of tests in place of production's: faster deposits, short sessions, dearer idling
+    #[arg(long)]
+    test_pace: bool,
+    /// Short points and few shapes: about two minutes a federation
+    #[arg(long)]
+    quick: bool,
+    /// Where report.json, report.md and pictures go
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum ModeName {
+    Latency,
+    Throughput,
+    Load,
+    Waiters,
+    Idle,
+    OneDown,
+    Links,
+}
+
+impl std::fmt::Display for ModeName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut flags = Flags::parse();
+    if flags.quick {
+        flags.seconds = flags.seconds.min(5);
+        flags.idle_seconds = flags.idle_seconds.min(20);
+        flags.shapes.truncate(1);
+        flags.rates = vec![5.0, 20.0, 100.0];
+        flags.delays = vec![50];
+        flags.waiters = flags.waiters.min(300);
+    }
+    // A connection per waiter and guardian, and the far ends of links.
+    allow_open_files(flags.waiters as u64 * u64::from(flags.guardians) + 1_000)?;
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut report = Report {
+        began_unix_secs: began.as_secs(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        processor: processor(),
+        release_build: !cfg!(debug_assertions),
+        subjects: Vec::new(),
+    };
+    let mut narrator = Narrator::aloud();
+    for candidate in flags.candidates() {
+        report.subjects.push(measure(&flags, candidate, &mut narrator).await?);
+        // After each, so that an interrupted run leaves what it has.
+        write(&flags, &report)?;
+    }
+    print!("{}", report.to_table());
+    Ok(())
+}
+
+impl Flags {
+    fn candidates(&self) -> Vec<Candidate> {
+        let pace = if self.test_pace { Pace::Test } else { Pace::Production };
+        let (guardians, links) = (self.guardians, false);
+        let ours = Candidate { name: "moneta".into(), reference: None, guardians, pace, links };
+        let other = self.reference.clone().map(|path| Candidate {
+            name: "reference".into(),
+            reference: Some(path),
+            ..ours.clone()
+        });
+        let ours = (!self.only_reference).then_some(ours);
+        ours.into_iter().chain(other).collect()
+    }
+
+    fn pulse(&self) -> Pulse {
+        Pulse { rate_per_second: self.rate, time: Duration::from_secs(self.seconds) }
+    }
+}
+
+/// All modes on one federation; those over links on a second one, since their proxies cost something.
+async fn measure(
+    flags: &Flags,
+    candidate: Candidate,
+    narrator: &mut Narrator,
+) -> Result<SubjectReport> {
+    let folder = tempfile::tempdir().context("make a folder for the world")?;
+    let wanted: BTreeSet<ModeName> = flags.modes.iter().copied().collect();
+    let near: Vec<ModeName> =
+        wanted.iter().copied().filter(|mode| *mode != ModeName::Links).collect();
+    let mut found = None;
+    if !near.is_empty() {
+        let mut subject = Subject::start(&candidate, &folder.path().join("near"), narrator).await?;
+        for mode in near {
+            measure_mode(flags, mode, &mut subject, narrator).await?;
+        }
+        found = Some(subject.finish().await?);
+    }
+    if wanted.contains(&ModeName::Links) {
+        let candidate = Candidate { links: true, ..candidate };
+        let mut subject = Subject::start(&candidate, &folder.path().join("far"), narrator).await?;
+        for weather in weathers(flags) {
+            subject.links(first_shape(flags)?, weather, flags.pulse(), narrator).await?;
+        }
+        let far = subject.finish().await?;
+        match &mut found {
+            Some(near) => near.points.extend(far.points),
+            None => found = Some(far),
+        }
+    }
+    found.context("no mode was asked for")
+}
+
+async fn measure_mode(
+    flags: &Flags,
+    mode: ModeName,
+    subject: &mut Subject,
+    narrator: &mut Narrator,
+) -> Result<()> {
+    let time = Duration::from_secs(flags.seconds);
+    let first = first_shape(flags)?;
+    match mode {
+        ModeName::Latency => {
+            for shape in &flags.shapes {
+                subject.latency(*shape, flags.pulse(), narrator).await?;
+            }
+        }
+        ModeName::Throughput => {
+            for shape in &flags.shapes {
+                subject.throughput(*shape, flags.in_flight, time, narrator).await?;
+            }
+        }
+        ModeName::Load => subject.load(first, &flags.rates, time, narrator).await?,
+        ModeName::Waiters => {
+            subject.waiters(first, flags.in_flight, flags.waiters, time, narrator).await?;
+        }
+        ModeName::Idle => {
+            subject.idle(Duration::from_secs(flags.idle_seconds), narrator).await?;
+        }
+        ModeName::OneDown => subject.one_down(first, flags.pulse(), narrator).await?,
+        // On a federation of its own.
+        ModeName::Links => {}
+    }
+    Ok(())
+}
+
+fn first_shape(flags: &Flags) -> Result<Shape> {
+    flags.shapes.first().copied().context("no shape was given")
+}
+
+/// Each delay without loss, and the middle one with it.
+fn weathers(flags: &Flags) -> Vec<Weather> {
+    let weather = |delay_ms: &u64| {
+        let delay = Duration::from_millis(*delay_ms);
+        Weather { delay, jitter: delay * flags.jitter_percent / 100, loss_ppm: 0 }
+    };
+    let mut weathers: Vec<Weather> = flags.delays.iter().map(weather).collect();
+    let loss_ppm = (flags.loss_percent * 1e4) as u64;
+    if let Some(middle) = weathers.get(weathers.len() / 2).filter(|_| loss_ppm > 0) {
+        weathers.push(Weather { loss_ppm, ..*middle });
+    }
+    weathers
+}
+
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"));
+    line.map_or("unknown".to_owned(), |line| line.trim_matches([' ', '\t', ':']).to_owned())
+}
+
+fn write(flags: &Flags, report: &Report) -> Result<()> {
+    let Some(folder) = &flags.out else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    write_file(folder, "report.json", &serde_json::to_string_pretty(report)?)?;
+    write_file(folder, "report.md", &report.to_table())?;
+    for shape in &flags.shapes {
+        if let Some(picture) = latency_against_load(report, *shape) {
+            write_file(folder, &format!("latency-{shape}.svg"), &picture)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_file(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+}
