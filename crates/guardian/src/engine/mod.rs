@@ -233,6 +233,9 @@ impl Engine {
                 tracing::debug!(?need, "a transaction asked for outside data");
                 Err(SubmissionError::NotNow)
             }
+            Err(transaction::Failure::Halt(Halt::Module { instance, broken })) => {
+                Err(SubmissionError::Behind { instance, broken })
+            }
             Err(transaction::Failure::Halt(halt)) => Err(SubmissionError::Halt(halt)),
         }
     }
@@ -257,6 +260,16 @@ pub enum SubmissionError {
     /// Unavailable: try again.
     #[error("the transaction cannot be checked right now")]
     NotNow,
+    /// Unavailable: by this guardian's books the transaction cannot be, such as more notes spent than
+    /// issued. A guardian that is behind finds so in honest transactions that rest on what it has not
+    /// seen yet. Were its books wrong, it would halt when the transaction is ordered.
+    #[error("this guardian cannot judge the transaction before it has caught up with the others")]
+    Behind {
+        /// Which module.
+        instance: ModuleInstanceId,
+        /// What it found.
+        broken: Broken,
+    },
     /// Broken: the guardian must halt.
     #[error(transparent)]
     Halt(Halt),
