@@ -59,6 +59,10 @@ pub struct Flags {
     /// Shared secrets of a private federation, separated by commas; the first is used for own calls
     #[arg(long, env = "MONETA_FORCE_API_SECRETS", hide_env_values = true, default_value = "")]
     pub force_api_secrets: String,
+    /// After a disaster only: the session from which this guardian takes part although it does not
+    /// know what its former self has said. docs/operations/guardian.md tells when that is right
+    #[arg(long, env = "MONETA_TAKE_PART_FROM", value_name = "SESSION")]
+    pub take_part_from: Option<u64>,
     /// Not available in this release
     #[arg(long, env = "MONETA_ENABLE_IROH", num_args = 0..=1, default_missing_value = "true",
           default_value_t = false, action = clap::ArgAction::Set)]

@@ -55,6 +55,7 @@ pub async fn run(flags: Flags) -> Result<()> {
         kinds: server_kinds(flags.test_pace),
         release: PROTOCOL_RELEASE.parse().context("read our own release number")?,
         pace: if flags.test_pace { Pace::test() } else { Pace::default() },
+        take_part_from: flags.take_part_from.map(moneta_core::SessionIndex),
     };
     let (stop, stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;

@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use moneta_module::setup::ServerKind;
 
 use super::files::{
-    CONSENSUS_FILE, DATABASE, DataDir, FilesError, LOCAL_FILE, PRIVATE_FILE, SETUP_FILE,
+    CONSENSUS_FILE, DATABASE, DataDir, FRESH_FILE, FilesError, LOCAL_FILE, PRIVATE_FILE, SETUP_FILE,
 };
 use crate::setup::config::{ConfigError, GuardianConfig};
 
@@ -62,6 +62,8 @@ pub fn restore(
     }
     let config = unpack(bytes)?;
     config.open_modules(kinds)?;
+    // What a ceremony that was given up has left would let this guardian forget its former self.
+    dir.remove(FRESH_FILE)?;
     dir.write_config(&config)?;
     Ok(config)
 }

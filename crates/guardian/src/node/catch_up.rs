@@ -13,13 +13,16 @@ use futures::StreamExt;
 use futures::stream;
 use moneta_core::api::endpoint;
 use moneta_core::session::{SessionStatusV2, SignerRule};
-use moneta_core::{ApiRequest, MeBase64, SessionIndex, SignedSessionOutcome};
+use moneta_core::{ApiRequest, MeBase64, PeerId, SessionIndex, SignedSessionOutcome};
 use moneta_net::Backoff;
 use moneta_net::api::ApiConnector;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::doubt;
+use super::entry::{Way, has_begun};
 use super::ordering::Command;
 use super::peers::current_url;
 use super::shared::Node;
@@ -47,18 +50,26 @@ pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
     let connector = ApiConnector::default();
     let mut behind_for = 0;
     let mut fruitless = Backoff::new(FRUITLESS_FIRST, FRUITLESS_CAP);
+    let mut doubts = Doubts::default();
     loop {
         tokio::time::sleep(LOOK).await;
         let Ok(count) = node.session_count() else { continue };
+        let in_doubt = node.doubt.is_open();
+        if in_doubt {
+            doubt::ask(&node);
+        }
         let ahead = node.peers_ahead_of(count);
         if ahead.is_empty() {
             behind_for = 0;
+            doubts.end(&node, &commands, count, Vec::new()).await;
             continue;
         }
         behind_for += 1;
-        // One guardian alone may lie; more than can be faulty say the truth.
+        // One guardian alone may lie; more than can be faulty say the truth. While in doubt, there is
+        // no consensus that could close the gap.
         let far = node.peers_ahead_of(SessionIndex(count.0.saturating_add(1)));
-        if behind_for < PATIENCE_LOOKS && far.len() < node.engine.size().one_honest() {
+        let patient = behind_for < PATIENCE_LOOKS && far.len() < node.engine.size().one_honest();
+        if patient && !in_doubt {
             continue;
         }
         let fetched = fetch_from(&node, &connector, &commands, count).await;
@@ -67,7 +78,62 @@ pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
             behind_for = 0;
             fruitless = Backoff::new(FRUITLESS_FIRST, FRUITLESS_CAP);
         } else {
+            doubts.end(&node, &commands, count, ahead).await;
             tokio::time::sleep(fruitless.next_delay()).await;
+        }
+    }
+}
+
+/// Tells the operator now and then what a guardian in doubt waits for.
+#[derive(Default)]
+struct Doubts {
+    reminded: Option<Instant>,
+}
+
+/// How often that is.
+const REMIND: Duration = Duration::from_secs(30);
+
+impl Doubts {
+    /// With `count` sessions replayed and nobody giving more: ends the doubt if that is possible.
+    /// `unproven` claimed more just now.
+    async fn end(
+        &mut self,
+        node: &Arc<Node>,
+        commands: &mpsc::Sender<Command>,
+        count: SessionIndex,
+        unproven: Vec<PeerId>,
+    ) {
+        if !node.doubt.is_open() {
+            return;
+        }
+        let size = node.engine.size();
+        let unproven = unproven.into_iter().collect();
+        let vouched = node.doubt.may_enter_at(size, count, &unproven);
+        let told = node
+            .take_part_from
+            .filter(|session| *session == count && node.doubt.nobody_has_signed(size, count));
+        let way = match (vouched, told) {
+            (_, Some(session)) => Some(Way::TakePart(session)),
+            (Some(at), None) if count >= at => Some(Way::SitOut(at)),
+            _ => None,
+        };
+        if let Some(way) = way {
+            // Refused if the count has changed meanwhile; then the next look decides anew.
+            let _ = commands.send(Command::Enter(way)).await;
+        }
+        if self.reminded.is_none_or(|at| at.elapsed() >= REMIND) {
+            self.reminded = Some(Instant::now());
+            self.remind(node, count);
+        }
+    }
+
+    fn remind(&self, node: &Node, count: SessionIndex) {
+        let (silent, also_in_doubt) = node.doubt.awaited(node.engine.size(), node.me());
+        info!(target: "moneta::node", sessions = %count, ?silent, ?also_in_doubt, "this guardian does             not know what its former self has said; it takes part when enough of the others have told             what they signed, two sessions later");
+        if let Some(session) = node.take_part_from {
+            let begun = has_begun(node, session).unwrap_or(true);
+            let void = session != count;
+            info!(target: "moneta::node", %session, void, begun, "told to take part from this session;                 that holds once all others have answered that they have as many sessions and not                 signed it, unless it is void or has begun here");
         }
     }
 }

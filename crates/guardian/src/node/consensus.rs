@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use moneta_consensus::{Broadcast, Keys, LostFiles, Setup};
+use moneta_consensus::{Events, Keys};
 use moneta_core::{FederationId, PeerId};
 use moneta_net::api::{ApiServer, Limits};
 use moneta_net::links::LinkLimits;
@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::api::{NodeApi, invite_code};
+use super::doubt::{self, Doubt};
+use super::entry::{Entry, UNITS, Way};
 use super::files::{DATABASE, DataDir};
 use super::latecomers::Latecomers;
 use super::ordering::Ordering;
@@ -30,8 +32,6 @@ use crate::setup::config::GuardianConfig;
 /// fetched sessions wait.
 const COMMANDS: usize = 256;
 
-/// Consensus' own files.
-const UNITS: &str = "units";
 /// What users scan to join.
 pub(super) const INVITE_FILE: &str = "invite-code";
 /// What clients download.
@@ -48,6 +48,7 @@ pub(super) async fn run(
     let size = config.check()?;
     let client_config = config.consensus.to_client_config(&options.kinds)?;
     let store: Store = Disk::open_or_create(dir.join(DATABASE))?.into_store();
+    let is_in_doubt = doubt::open(dir, &dir.join(UNITS), &store, size)?;
     check_owner(dir, &store, client_config.federation_id(), config.local.identity)?;
     let engine = Engine::new(modules, size, config.consensus.version);
     engine.check_books(&store.snapshot())?;
@@ -72,15 +73,19 @@ pub(super) async fn run(
     };
     let public: Vec<_> = config.consensus.broadcast_public_keys.values().copied().collect();
     let broadcast_key = config.broadcast_keypair();
-    let (broadcast, events) = Broadcast::start(Setup {
+    let entry = Entry {
+        dir: dir.share(),
         keys: Keys::new(me.index(), broadcast_key, &public)?,
-        dir: dir.join(UNITS),
-        first_session: session_count.0,
         pacing: options.pace.consensus.clone(),
-        links: Arc::new(peers::ConsensusLinks(links.clone())),
-        lost_files: LostFiles::SitOut,
-    })
-    .await?;
+        links: links.clone(),
+    };
+    let (consensus, events) = match is_in_doubt {
+        true => (OnceLock::new(), None),
+        false => {
+            let (broadcast, events) = entry.open(session_count).await?;
+            (OnceLock::from(broadcast), Some(events))
+        }
+    };
 
     let (own_stop, mut own_stopped) = watch::channel(false);
     let node = Arc::new(Node {
@@ -92,7 +97,9 @@ pub(super) async fn run(
         store,
         waiters: Waiters::default(),
         queued: Queued::default(),
-        broadcast: broadcast.clone(),
+        consensus,
+        doubt: Doubt::new(is_in_doubt, rand::random()),
+        take_part_from: options.take_part_from,
         links: links.clone(),
         chain: options.chain,
         chain_status: watch::channel(None).0,
@@ -109,6 +116,10 @@ pub(super) async fn run(
         stop: own_stop,
         config,
     });
+    let events = match events {
+        None if size.total() == 1 => Some(enter_alone(dir, &node, &entry).await?),
+        events => events,
+    };
     gossip::introduce_self(&node)?;
     dir.write_json(CLIENT_FILE, &node.client_config)?;
     match invite_code(&node) {
@@ -118,7 +129,7 @@ pub(super) async fn run(
 
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let mut tasks = Tasks::default();
-    tasks.spawn(Ordering::new(node.clone()).run(events, command_queue));
+    tasks.spawn(Ordering::new(node.clone()).run(entry, events, command_queue));
     tasks.spawn(chain::watch(node.clone()));
     tasks.spawn_endless(proposals::run(node.clone()));
     if let (Some(links), Some(frames)) = (&links, frames) {
@@ -136,7 +147,7 @@ pub(super) async fn run(
     let server =
         ApiServer::bind(options.bind_api, limits, options.api_secrets, Arc::new(api)).await?;
     info!(target: "moneta::node", guardian = %me, guardians = size.total(), federation = %node.federation,
-        session = %session_count, "consensus is running");
+        session = %session_count, "the guardian is running");
 
     let grace = match size.total() {
         1 => Duration::ZERO,
@@ -155,8 +166,10 @@ pub(super) async fn run(
     server.shutdown().await;
     // The writer may be inside a commit, which finishes; then nothing of ours writes any more.
     tasks.stop().await;
-    broadcast.shutdown().await;
-    drop((node, broadcast));
+    if let Some(broadcast) = node.broadcast() {
+        broadcast.shutdown().await;
+    }
+    drop(node);
     if let Some(links) = links.and_then(Arc::into_inner) {
         links.shutdown().await;
     }
@@ -165,6 +178,15 @@ pub(super) async fn run(
         Err(reason) => error!(target: "moneta::node", %reason, "stopped"),
     }
     ended
+}
+
+/// A guardian alone has nobody to ask.
+async fn enter_alone(dir: &DataDir, node: &Node, entry: &Entry) -> Result<Events, NodeError> {
+    let entered = match node.take_part_from {
+        Some(session) => entry.enter(node, Way::TakePart(session)).await?,
+        None => None,
+    };
+    entered.ok_or_else(|| NodeError::HistoryLost(dir.join(DATABASE)))
 }
 
 /// Makes sure that the database is this guardian's. With another one's, this guardian would sign

@@ -23,6 +23,8 @@ pub(super) const LOCAL_FILE: &str = "local.json";
 
 /// The state of the ceremony; gone when the configuration is complete.
 pub(super) const SETUP_FILE: &str = "setup.json";
+/// An empty file from the end of the ceremony until consensus has begun: there is no former self.
+pub(super) const FRESH_FILE: &str = "fresh";
 /// The federation's state.
 pub(super) const DATABASE: &str = "database.redb";
 
@@ -214,10 +216,12 @@ impl DataDir {
         }
     }
 
-    /// Removes a file if it is there.
+    /// Removes a file, durably, if it is there.
     pub fn remove(&self, name: &str) -> Result<(), FilesError> {
         let path = self.join(name);
-        match fs::remove_file(&path) {
+        let removed = fs::remove_file(&path)
+            .and_then(|()| File::open(&self.path).and_then(|folder| folder.sync_all()));
+        match removed {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(FilesError::Io { action: "remove", path, source })
             }

@@ -27,6 +27,8 @@ mod catch_up;
 mod chain;
 mod client_backups;
 mod consensus;
+mod doubt;
+mod entry;
 mod files;
 mod gossip;
 mod latecomers;
@@ -51,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moneta_core::setup_code::ReleaseVersion;
-use moneta_core::{ApiUrl, Secret};
+use moneta_core::{ApiUrl, Secret, SessionIndex};
 use moneta_module::setup::ServerKind;
 use moneta_net::chain::ChainSource;
 use tokio::sync::watch;
@@ -82,6 +84,9 @@ pub struct Options {
     pub release: ReleaseVersion,
     /// How fast to go.
     pub pace: Pace,
+    /// After a disaster, the session from which this guardian takes part although it does not know what
+    /// its former self has said; see docs/operations/guardian.md.
+    pub take_part_from: Option<SessionIndex>,
 }
 
 /// The times of a guardian.
@@ -161,6 +166,11 @@ pub enum NodeError {
         /// Why.
         source: moneta_net::links::PeerAddressError,
     },
+    /// Refused: a guardian alone has lost its history, which is nowhere else.
+    #[error(
+        "this guardian is alone in its federation and {0} is gone or new: the history and the state          of all money were only there; put that file back in its place. To begin at session 0          nonetheless, owing nobody anything, give --take-part-from 0"
+    )]
+    HistoryLost(PathBuf),
     /// Consensus cannot start.
     #[error(transparent)]
     Consensus(#[from] moneta_consensus::StartError),

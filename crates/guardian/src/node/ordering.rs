@@ -18,6 +18,7 @@ use moneta_store::WriteSet;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use super::entry::{Entry, Way};
 use super::shared::Node;
 use super::signatures::Signatures;
 use super::signing::SignatureMessage;
@@ -35,6 +36,8 @@ pub(super) enum Command {
     /// A session that was fetched from a peer; its signatures are not verified yet. Tells when it
     /// is durable here; dropped if it was of no use.
     Replay(SessionIndex, Box<SignedSessionOutcome>, oneshot::Sender<()>),
+    /// A guardian in doubt knows how to go on.
+    Enter(Way),
 }
 
 /// The pause before the same need is fetched once more: it can only mean that what was fetched
@@ -83,23 +86,26 @@ impl Ordering {
     }
 
     /// Runs until consensus stops or the guardian must halt.
+    ///
+    /// `events` is `None` for a guardian in doubt, which opens consensus by `entry` in time.
     pub(super) async fn run(
         mut self,
-        mut events: Events,
+        entry: Entry,
+        mut events: Option<Events>,
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), NodeError> {
         self.resume()?;
         loop {
             tokio::select! {
-                event = events.next() => {
+                event = next(&mut events) => {
                     let Some(event) = event else {
-                        let fault = self.node.broadcast.status().fault;
-                        let reason = fault.map_or_else(|| "shut down".to_owned(), |f| f.to_string());
+                        let fault = self.node.broadcast().and_then(|it| it.status().fault);
+                        let reason = fault.unwrap_or_else(|| "shut down".to_owned());
                         return Err(NodeError::ConsensusStopped(reason));
                     };
                     self.pending.push_back(event);
                     while self.pending.len() < GROUP_UNITS
-                        && let Some(Some(event)) = events.next().now_or_never()
+                        && let Some(Some(event)) = next(&mut events).now_or_never()
                     {
                         self.pending.push_back(event);
                     }
@@ -111,6 +117,12 @@ impl Ordering {
                         if self.replay(session, *signed).await? {
                             // Whoever fetched it may have gone away.
                             let _ = done.send(());
+                        }
+                    }
+                    Some(Command::Enter(way)) => {
+                        if let Some(opened) = entry.enter(&self.node, way).await? {
+                            events = Some(opened);
+                            self.node.proposals_due.notify_one();
                         }
                     }
                     None => return Ok(()),
@@ -250,7 +262,9 @@ impl Ordering {
 
     fn follow_up(&mut self, consequences: Consequences) -> Result<(), NodeError> {
         for (creator, accepted) in consequences.verdicts {
-            self.node.broadcast.verdict(creator.index(), accepted);
+            if let Some(broadcast) = self.node.broadcast() {
+                broadcast.verdict(creator.index(), accepted);
+            }
         }
         for txid in &consequences.transactions {
             self.node.queued.remove(txid);
@@ -295,6 +309,8 @@ impl Ordering {
                 self.node.claim(peer, *count);
                 return Ok(());
             }
+            // Not for the writer.
+            SignatureMessage::Ask { .. } | SignatureMessage::Answer { .. } => return Ok(()),
         };
         self.node.claim(peer, claimed);
         if session < count {
@@ -315,7 +331,7 @@ impl Ordering {
             SignatureMessage::All { signatures, .. } => {
                 self.signatures.hear_all(session, peer, signatures)
             }
-            SignatureMessage::Count { .. } => true,
+            _ => true,
         };
         if !fits {
             differs(peer, session);
@@ -412,13 +428,23 @@ impl Ordering {
             }
             _ => true,
         });
-        self.node.broadcast.session_signed(session.0);
+        if let Some(broadcast) = self.node.broadcast() {
+            broadcast.session_signed(session.0);
+        }
         let count = SessionIndex(session.0 + 1);
         signing::send_to_all(&self.node, &SignatureMessage::Count { count });
         if self.node.scheduled_shutdown() == Some(session) {
             info!(target: "moneta::node", %session, "scheduled shutdown: the session has finished");
             self.node.stop.send_replace(true);
         }
+    }
+}
+
+/// The next event; none ever while consensus is not open.
+async fn next(events: &mut Option<Events>) -> Option<Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use moneta_consensus::Links;
+use moneta_consensus::{Broadcast, Links};
 use moneta_core::announcement::current_url as choose_url;
 use moneta_core::{ApiUrl, Decode, PeerId};
 use moneta_net::links::{
@@ -19,11 +19,12 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::NodeError;
+use super::doubt::{self, Answer};
 use super::gossip::{self, News};
 use super::latecomers::Latecomers;
 use super::ordering::Command;
 use super::shared::Node;
-use super::signing::SignatureMessage;
+use super::signing::{self, SignatureMessage};
 use super::tables;
 use crate::setup::config::LinkEndpoint;
 
@@ -84,12 +85,26 @@ pub(super) async fn dispatch(
         latecomers.arrived(peer);
         match frame.channel {
             Channel::CONSENSUS | Channel::WAKE => {
-                node.broadcast.deliver(peer.index(), frame.payload);
+                if let Some(broadcast) = node.broadcast() {
+                    broadcast.deliver(peer.index(), frame.payload);
+                }
             }
             Channel::SIGNATURE => {
                 let Ok(message) = SignatureMessage::from_bytes(&frame.payload) else { continue };
-                // A full queue means that the writer is busy; signatures are repeated.
-                let _ = commands.try_send(Command::Signature(peer, message));
+                match message {
+                    SignatureMessage::Ask { nonce } => match doubt::answer(&node, nonce) {
+                        Ok(answer) => signing::send(&node, peer, &answer),
+                        Err(error) => warn!(target: "moneta::node", %error, "cannot answer"),
+                    },
+                    SignatureMessage::Answer { nonce, count, signed_before, in_doubt } => {
+                        let answer = Answer { count, signed_before, in_doubt };
+                        if node.doubt.hear(peer, nonce, answer) {
+                            node.claim(peer, count);
+                        }
+                    }
+                    // A full queue means that the writer is busy; signatures are repeated.
+                    other => drop(commands.try_send(Command::Signature(peer, other))),
+                }
             }
             Channel::GOSSIP => {
                 if let Ok(news) = News::from_bytes(&frame.payload) {
@@ -114,7 +129,7 @@ pub(super) async fn mend(node: Arc<Node>, links: Arc<GuardianLinks>) {
     let mut mended: BTreeMap<PeerId, Instant> = BTreeMap::new();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let status = node.broadcast.status();
+        let Some(status) = node.broadcast().map(Broadcast::status) else { continue };
         // With batches waiting for the writer, it is this guardian that is slow.
         if status.since_progress < STUCK || status.backlog_batches > 0 {
             continue;
@@ -143,7 +158,9 @@ pub(super) async fn watch_links(node: Arc<Node>, links: Arc<GuardianLinks>) {
             let before = known.insert(peer, status.connections).unwrap_or(0);
             if status.connections > before {
                 info!(target: "moneta::node", %peer, "guardian link up");
-                node.broadcast.link_restored(peer.index());
+                if let Some(broadcast) = node.broadcast() {
+                    broadcast.link_restored(peer.index());
+                }
                 gossip::tell(&node, peer);
             }
         }

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::files::{DataDir, FilesError, SETUP_FILE};
+use super::files::{DataDir, FRESH_FILE, FilesError, SETUP_FILE};
 use super::latecomers::{self, Message};
 use super::{NodeError, Options, peers};
 use crate::setup::ceremony::{Agreement, Ceremony, Identity};
@@ -318,7 +318,7 @@ async fn generate(
     if size.total() == 1 {
         return match tokio::task::block_in_place(|| keygen.advance())? {
             Progress::Done(config) => {
-                dir.write_config(&config)?;
+                write_fresh(dir, &config)?;
                 Ok(Some(*config))
             }
             Progress::Waiting { .. } => {
@@ -348,6 +348,12 @@ async fn generate(
     ended
 }
 
+/// Writes the configuration of a guardian that has never said anything.
+fn write_fresh(dir: &DataDir, config: &GuardianConfig) -> Result<(), FilesError> {
+    dir.write(FRESH_FILE, b"")?;
+    dir.write_config(config)
+}
+
 /// Exchanges messages until the configuration is written, or `stop` turns true.
 async fn talk(
     dir: &DataDir,
@@ -371,7 +377,7 @@ async fn talk(
                             "arrived at another configuration; it will not take part as it should");
                     }
                     latecomers::keep(dir, keygen, &exchange.others)?;
-                    dir.write_config(&config)?;
+                    write_fresh(dir, &config)?;
                     info!(target: "moneta::setup", "keys are generated");
                     done = Some((*config, Instant::now() + LINGER));
                     exchange.send(keygen, true);

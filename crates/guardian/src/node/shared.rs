@@ -18,6 +18,7 @@ use moneta_store::Store;
 use tokio::sync::{Notify, watch};
 
 use super::Pace;
+use super::doubt::Doubt;
 use super::waiters::Waiters;
 use crate::engine::Engine;
 use crate::setup::config::GuardianConfig;
@@ -33,7 +34,12 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) waiters: Waiters,
     pub(crate) queued: Queued,
-    pub(crate) broadcast: Broadcast,
+    /// Consensus; not open while this guardian is in doubt about what it has said.
+    pub(crate) consensus: OnceLock<Broadcast>,
+    /// What this guardian must find out before it may speak.
+    pub(crate) doubt: Doubt,
+    /// The session from which the operator tells a guardian in doubt to take part.
+    pub(crate) take_part_from: Option<SessionIndex>,
     /// `None` in a federation of one.
     pub(crate) links: Option<Arc<GuardianLinks>>,
     pub(crate) chain: Arc<dyn ChainSource>,
@@ -64,6 +70,11 @@ impl Node {
     /// This guardian.
     pub(crate) fn me(&self) -> PeerId {
         self.config.local.identity
+    }
+
+    /// Consensus, once it is open.
+    pub(crate) fn broadcast(&self) -> Option<&Broadcast> {
+        self.consensus.get()
     }
 
     /// How many sessions are signed here.

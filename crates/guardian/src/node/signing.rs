@@ -9,6 +9,7 @@ use moneta_core::{Decode, Encode, PeerId, SessionIndex};
 use moneta_net::links::Channel;
 use tracing::debug;
 
+use super::doubt::Nonce;
 use super::shared::Node;
 
 /// How often an unsigned session's signature and the own session count are repeated: a frame that
@@ -41,6 +42,22 @@ pub(super) enum SignatureMessage {
     Count {
         /// Sessions signed at the sender.
         count: SessionIndex,
+    },
+    /// The sender does not know what it has said, and asks what the receiver has signed.
+    Ask {
+        /// To be repeated in the answer.
+        nonce: Nonce,
+    },
+    /// The answer; see [`doubt`](super::doubt).
+    Answer {
+        /// Of the question.
+        nonce: Nonce,
+        /// Sessions signed at the sender.
+        count: SessionIndex,
+        /// The first session that the sender never signed, as far as it remembers.
+        signed_before: SessionIndex,
+        /// The sender is in doubt itself.
+        in_doubt: bool,
     },
 }
 

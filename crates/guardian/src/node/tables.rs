@@ -1,7 +1,9 @@
 //! The node's own tables in the guardian's store: what is not ordered by consensus.
 
 use bitcoin::secp256k1::PublicKey;
-use moneta_core::{BackupSnapshot, PeerId, SignedApiAnnouncement, SignedGuardianMetadata};
+use moneta_core::{
+    BackupSnapshot, PeerId, SessionIndex, SignedApiAnnouncement, SignedGuardianMetadata,
+};
 use moneta_store::Table;
 
 /// The newest announcement of each guardian.
@@ -12,5 +14,8 @@ pub(super) const METADATA: Table<PeerId, SignedGuardianMetadata> = Table::new(0x
 pub(super) const BACKUP_BYTES: Table<(), u64> = Table::new(0x43);
 /// Whose database this is, as text; written at the first start and compared ever after.
 pub(super) const OWNER: Table<(), String> = Table::new(0x44);
+/// The sessions before this one, in some of which a former self of this guardian may have spoken;
+/// `u64::MAX` while it is in doubt. Absent if there was no former self.
+pub(super) const SILENT_BEFORE: Table<(), SessionIndex> = Table::new(0x45);
 /// Client backups, one per client key.
 pub(super) const BACKUPS: Table<PublicKey, BackupSnapshot> = Table::new(0x42);

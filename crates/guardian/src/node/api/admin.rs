@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use moneta_consensus::Broadcast;
 use moneta_core::api::{
     AuditView, ConnectionType, FederationStatus, GuardianBackup, ModuleAuditView, P2pConnection,
     P2pPeerStatus, PeerConnection, ServerStatus, StatusView, endpoint,
@@ -22,10 +23,13 @@ pub(super) fn call(node: &Node, method: &str, request: &ApiRequest) -> Answer {
     match method {
         endpoint::STATUS => answer(request, || status(node).map_err(store_failed)),
         endpoint::CONSENSUS_ORD_LATENCY => {
-            answer(request, || Ok(node.broadcast.status().ordering_latency_median))
+            let latency = || node.broadcast()?.status().ordering_latency_median;
+            answer(request, || Ok(latency()))
         }
         endpoint::P2P_CONNECTION_STATUS => answer(request, || Ok(links(node))),
-        "moneta_consensus_status" => answer(request, || Ok(consensus_status(node))),
+        "moneta_consensus_status" => {
+            answer(request, || consensus_status(node).map_err(store_failed))
+        }
         "moneta_links" => answer(request, || Ok(link_errors(node))),
         endpoint::AUTH => for_admin(node, request, || Ok(())),
         endpoint::AUDIT => for_admin(node, request, || audit(node)),
@@ -109,10 +113,19 @@ fn link_errors(node: &Node) -> serde_json::Value {
     json!(by_peer)
 }
 
-fn consensus_status(node: &Node) -> serde_json::Value {
-    let status = node.broadcast.status();
+fn consensus_status(node: &Node) -> Result<serde_json::Value, StoreError> {
     let chain = *node.chain_status.borrow();
-    json!({
+    let Some(status) = node.broadcast().map(Broadcast::status) else {
+        let count = node.session_count()?;
+        return Ok(json!({"session": count, "oldest_session": count, "participation": "InDoubt"}));
+    };
+    let peers = status.peers.iter().enumerate().map(|(index, peer)| {
+        let age_ms = peer.last_unit_age.map(|age| age.as_millis() as u64);
+        (index, json!({"last_round": peer.last_round, "last_unit_age_ms": age_ms}))
+    });
+    let peers: BTreeMap<_, _> = peers.collect();
+    Ok(json!({
+        "peers": peers,
         "session": status.session,
         "oldest_session": status.oldest_session,
         "round": status.round,
@@ -126,7 +139,7 @@ fn consensus_status(node: &Node) -> serde_json::Value {
         "restarts": status.restarts,
         "chain_block_count": chain.map(|chain| chain.block_count),
         "chain_feerate_sat_per_kvb": chain.and_then(|chain| chain.feerate_sat_per_kvb),
-    })
+    }))
 }
 
 fn audit(node: &Node) -> Result<AuditView, ApiError> {

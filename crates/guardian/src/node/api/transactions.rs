@@ -53,6 +53,10 @@ pub(super) async fn call(node: &Arc<Node>, method: &str, request: &ApiRequest) -
     }
 }
 
+/// What a guardian says that may not speak in consensus yet.
+const IN_DOUBT: &str = "This guardian was restored and takes no transactions before it takes part \
+    again; ask another one";
+
 /// Submits, and keeps at it until the transaction is accepted or cannot be any more.
 async fn submit(
     node: &Arc<Node>,
@@ -76,14 +80,18 @@ async fn submit(
                 error!(target: "moneta::node", %halt, "a submission met an impossible state");
                 return Err(ApiError::internal("this guardian's state is damaged"));
             }
-            Err(unavailable @ SubmissionError::NotNow) => {
+            Err(unavailable @ (SubmissionError::NotNow | SubmissionError::Behind { .. })) => {
+                debug!(target: "moneta::node", %txid, ?unavailable, "a submission is not judged");
                 return Err(ApiError::internal(unavailable));
             }
             Err(bad) => return Err(ApiError::bad_request(bad)),
         }
+        let Some(broadcast) = node.broadcast() else {
+            return Err(ApiError::internal(IN_DOUBT));
+        };
         if node.queued.insert(txid) {
             let item = ConsensusItem::Transaction(transaction.clone()).to_bytes();
-            if let Err(error) = node.broadcast.submit(item) {
+            if let Err(error) = broadcast.submit(item) {
                 node.queued.remove(&txid);
                 debug!(target: "moneta::node", %txid, %error, "transaction not queued");
                 return Err(ApiError::internal(error));
