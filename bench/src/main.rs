@@ -8,17 +8,19 @@
 //! * payments: one wallet sends, the other receives, until the notes are spendable; median and p99;
 //! * idle: processor time, disk writes, traffic and memory of each guardian.
 //!
-//! Nothing is asserted: figures are for `docs/performance.md`, not for tests.
+//! Nothing is asserted: figures are for `docs/performance.md`, not for tests. The wallets are ours on
+//! either side: with `--reference` they talk to guardians of the reference.
 
-mod idle;
 mod payments;
 mod report;
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use moneta::world::{Narrator, World, WorldOptions};
+use moneta::world::{GuardianProgram, Narrator, Pace, Programs, World, WorldOptions};
+use moneta_load::cost::{Cost, Sample, connections};
 
 use report::Report;
 
@@ -34,6 +36,12 @@ struct Flags {
     /// Seconds of the idle measurement; 0 leaves it out
     #[arg(long, default_value_t = 300)]
     idle_secs: u64,
+    /// Run this released guardian daemon of the reference in place of ours
+    #[arg(long, value_name = "PROGRAM")]
+    reference: Option<PathBuf>,
+    /// Clocks of tests in place of production's: faster deposits, short sessions, dearer idling
+    #[arg(long)]
+    test_pace: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -45,6 +53,11 @@ async fn main() -> Result<()> {
     let folder = tempfile::tempdir().context("make a folder for the world")?;
     let mut options = WorldOptions::in_dir(folder.path().join("world"))?;
     options.guardians = flags.guardians;
+    options.pace = if flags.test_pace { Pace::Test } else { Pace::Production };
+    if let Some(path) = &flags.reference {
+        let path = path.canonicalize().with_context(|| format!("find {}", path.display()))?;
+        options.programs = Programs::with_guardian(GuardianProgram { path, is_reference: true })?;
+    }
     let mut narrator = if flags.json { Narrator::silent() } else { Narrator::aloud() };
     let world = World::start(options, &mut narrator).await?;
     let mut report = Report::new(flags.guardians);
@@ -65,11 +78,10 @@ async fn main() -> Result<()> {
 
     if flags.idle_secs > 0 {
         narrator.begin("Idle");
-        let started = Instant::now();
         // What the payments left behind (sessions ending, files closing) is not idling.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        report.idle = idle::measure(&world, Duration::from_secs(flags.idle_secs)).await?;
-        narrator.done(&format!("{} s", started.elapsed().as_secs()));
+        report.idle = watch(&world, Duration::from_secs(flags.idle_secs)).await?;
+        narrator.done(&format!("{} s", flags.idle_secs));
     }
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -77,4 +89,17 @@ async fn main() -> Result<()> {
         print!("{}", report.to_table());
     }
     world.stop().await
+}
+
+/// What each guardian costs while nobody uses it.
+async fn watch(world: &World, time: Duration) -> Result<Vec<Cost>> {
+    let sample = || -> Result<Vec<Sample>> {
+        let connections = connections();
+        let pids = world.guardians.iter().filter_map(|guardian| guardian.pid());
+        pids.map(|pid| Sample::take(pid, connections.as_deref())).collect()
+    };
+    let before = sample()?;
+    tokio::time::sleep(time).await;
+    let after = sample()?;
+    Ok(after.iter().zip(&before).map(|(after, before)| after.since(before)).collect())
 }

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use moneta_load::cost::Cost;
 use serde::{Serialize, Serializer};
-
-use crate::idle::Idle;
 
 /// Everything measured. Times are in milliseconds in JSON.
 #[derive(Debug, Serialize)]
@@ -22,7 +21,7 @@ pub(crate) struct Report {
     #[serde(serialize_with = "all_millis")]
     pub(crate) payments: Vec<Duration>,
     /// Per guardian.
-    pub(crate) idle: Vec<Idle>,
+    pub(crate) idle: Vec<Cost>,
 }
 
 impl Report {
@@ -52,16 +51,16 @@ impl Report {
             row("payment, p99", ms(0.99));
             row("payment, slowest", ms(1.0));
         }
-        for idle in &self.idle {
-            let sent = idle.sent_bytes_per_second;
+        for (guardian, idle) in self.idle.iter().enumerate() {
+            let sent = idle.sent_bytes_per_second();
             let figure = format!(
                 "{:.2} % of a core, {:.1} kB/s written, {} sent, {:.1} MB resident",
-                idle.cpu_percent,
-                idle.disk_bytes_per_second / 1e3,
+                idle.cpu_percent(),
+                idle.disk_bytes_per_second() / 1e3,
                 sent.map_or("? kB/s".to_owned(), |sent| format!("{:.2} kB/s", sent / 1e3)),
                 idle.resident_bytes as f64 / 1e6,
             );
-            row(&format!("idle, guardian {}", idle.guardian), figure);
+            row(&format!("idle, guardian {guardian}"), figure);
         }
         table
     }

@@ -41,13 +41,13 @@ struct Flags {
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Payments per second where latency is measured
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 2.0)]
     rate: f64,
     /// Payments per second of the load series
-    #[arg(long, value_delimiter = ',', default_value = "2,5,10,20,50,100,200,400")]
+    #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20,50,100,200,400")]
     rates: Vec<f64>,
     /// Payments at a time where throughput is measured
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 64)]
     in_flight: usize,
     /// Wallets that wait on long polls
     #[arg(long, default_value_t = 900)]
@@ -99,7 +99,7 @@ async fn main() -> Result<()> {
         flags.seconds = flags.seconds.min(5);
         flags.idle_seconds = flags.idle_seconds.min(20);
         flags.shapes.truncate(1);
-        flags.rates = vec![5.0, 20.0, 100.0];
+        flags.rates = vec![2.0, 10.0, 50.0];
         flags.delays = vec![50];
         flags.waiters = flags.waiters.min(300);
     }

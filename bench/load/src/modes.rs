@@ -222,11 +222,11 @@ impl Subject {
 
     /// How many payments a closed loop of `time` will use, from a short one.
     async fn calibrate(&mut self, shape: Shape, in_flight: usize, time: Duration) -> Result<usize> {
-        let payments = self.purse.payments(&self.federation, shape, in_flight * 2).await?;
+        let payments = self.purse.payments(&self.federation, shape, in_flight).await?;
         let measured = closed_loop(&self.federation, payments.prepared, in_flight, time).await;
         // A cold start is slower than what follows.
-        let count = measured.rate_per_second() * time.as_secs_f64() * 1.5;
-        Ok((count as usize).clamp(in_flight * 2, MOST_PAYMENTS))
+        let count = measured.rate_per_second() * time.as_secs_f64() * 2.0;
+        Ok((count as usize).clamp(in_flight, MOST_PAYMENTS))
     }
 
     async fn measure(
