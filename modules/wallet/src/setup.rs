@@ -2,7 +2,7 @@
 //!
 //! Source: docs/protocol/wallet.md, section 1.2.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use moneta_core::version::ModuleConsensusVersion;
@@ -17,6 +17,15 @@ use serde_json::{Value, json};
 use crate::descriptor::SECP;
 use crate::server::WalletServer;
 use crate::words::{CONSENSUS_VERSION, KIND, MAX_GUARDIANS, WalletConfig};
+
+/// Whether no two guardians have the same key.
+///
+/// Keys are shown in the clear, so a guardian could show another's as its own. It could then repeat
+/// the other's signatures, too: they would count as two and be one in the script, and the
+/// federation's only coin would hang on a transaction that no miner takes.
+pub(crate) fn all_differ(keys: &BTreeMap<PeerId, PublicKey>) -> bool {
+    keys.values().collect::<BTreeSet<_>>().len() == keys.len()
+}
 
 /// Makes and opens `walletv2` modules.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +81,9 @@ impl ServerKind for WalletKind {
             let key = publics.get(&peer).and_then(|bytes| PublicKey::from_bytes(bytes).ok());
             let key = key.ok_or(GenesisError::BadContribution { peer })?;
             bitcoin_pks.insert(peer, key);
+        }
+        if !all_differ(&bitcoin_pks) {
+            return Err(GenesisError::Unsupported("two guardians show the same bitcoin key"));
         }
         if publics.get(&params.me) != Some(&own.public) {
             return Err(GenesisError::BadContribution { peer: params.me });

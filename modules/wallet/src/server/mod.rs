@@ -35,6 +35,7 @@ use moneta_store::{Read, StoreError};
 use serde_json::Value;
 
 use crate::descriptor::{Descriptor, SECP};
+use crate::setup::all_differ;
 use crate::words::{
     API_VERSION, KIND, WalletConfig, WalletInput, WalletInputError, WalletItem, WalletOutput,
     WalletOutputError,
@@ -53,7 +54,8 @@ impl WalletServer {
     /// Opens the module for one guardian. For `block_vote_step` see
     /// [`crate::WalletKind::block_vote_step`].
     ///
-    /// Errors: `Mismatch` if the secret or the number of keys does not fit the configuration.
+    /// Errors: `Mismatch` if the secret or the number of keys does not fit the configuration, or if
+    /// two guardians have the same key.
     pub fn new(
         seat: Seat,
         config: WalletConfig,
@@ -65,6 +67,9 @@ impl WalletServer {
         }
         if config.bitcoin_pks.get(&seat.me) != Some(&secret.public_key(&SECP)) {
             return Err(OpenError::Mismatch("the secret is of another key"));
+        }
+        if !all_differ(&config.bitcoin_pks) {
+            return Err(OpenError::Mismatch("two guardians have the same key"));
         }
         let descriptor = Descriptor::new(&config.bitcoin_pks)
             .ok_or(OpenError::Mismatch("too many keys for a multisig script"))?;

@@ -38,6 +38,10 @@ impl WalletServer {
         if signatures.len() != unsigned.spent.len() {
             return refused("not one signature per input");
         }
+        // Before the signatures are checked, so that a guardian that repeats itself costs nothing.
+        if SIGNATURES.contains(&*state, &(txid, peer))? {
+            return refused("this guardian's signatures are known");
+        }
         let messages = messages(&self.descriptor, &unsigned)?;
         for ((signature, message), spent) in signatures.iter().zip(&messages).zip(&unsigned.spent) {
             let Some(key) = self.descriptor.tweaked_key(peer, &spent.tweak) else {
@@ -46,9 +50,6 @@ impl WalletServer {
             if SECP.verify_ecdsa(message, signature, &key).is_err() {
                 return refused("a signature is wrong");
             }
-        }
-        if SIGNATURES.contains(&*state, &(txid, peer))? {
-            return refused("this guardian's signatures are known");
         }
         SIGNATURES.insert(state, &(txid, peer), &signatures.to_vec());
         let collected = SIGNATURES

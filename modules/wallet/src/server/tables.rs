@@ -30,6 +30,9 @@ pub(super) const WITHDRAWALS: Table<moneta_core::OutPoint, u64> = Table::new(0x0
 pub(super) const BLOCK_COUNT_VOTES: Table<PeerId, u64> = Table::new(0x09);
 /// Each guardian's last vote for the feerate in sat/kvB.
 pub(super) const FEERATE_VOTES: Table<PeerId, Option<u64>> = Table::new(0x0a);
+/// Outputs of coinbase transactions that passed the filter and cannot be spent yet, by the height of
+/// their block. They enter [`OUTPUTS`] when they can.
+pub(super) const IMMATURE: Table<u64, Vec<LoggedOutput>> = Table::new(0x0b);
 
 /// One logged output.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -2,13 +2,19 @@
 //!
 //! Source: docs/protocol/wallet.md, sections 1.7.1 to 1.7.3.
 
-use bitcoin::{Block, Network, OutPoint};
+use std::collections::BTreeSet;
+
+use bitcoin::constants::COINBASE_MATURITY;
+use bitcoin::{Block, Network, OutPoint, Txid};
 use moneta_core::PeerId;
 use moneta_module::server::{ChainStatus, Fault, ItemRefused, Need, Processing};
 use moneta_store::{Order, Read, StoreError, Write};
 
 use super::WalletServer;
-use super::tables::{BLOCK_COUNT_VOTES, FEERATE_VOTES, LoggedOutput, OUTPUTS, UNCONFIRMED};
+use super::tables::{
+    BLOCK_COUNT_VOTES, FEERATE_VOTES, IMMATURE, LoggedOutput, OUTPUTS, SIGNATURES, UNCONFIRMED,
+    UNSIGNED,
+};
 use crate::words::WalletItem;
 
 /// Blocks on top of a block before it is scanned. There is no handling of deeper reorganisations.
@@ -69,24 +75,50 @@ impl WalletServer {
             let Some(block) = call.facts.blocks.get(&height) else {
                 return Err(Fault::Blocked(need));
             };
-            self.scan_block(state, block)?;
+            self.scan_block(state, height, block)?;
         }
         Ok(())
     }
 
     /// Takes note of our confirmed transactions and of outputs that may be deposits.
-    fn scan_block(&self, state: &mut dyn Write, block: &Block) -> Result<(), StoreError> {
-        let mut next_index = OUTPUTS.last_key(&*state, &())?.map_or(0, |last| last + 1);
+    ///
+    /// An output of a coinbase transaction is logged when it can be spent, 100 blocks later. Claimed
+    /// before, it would make a sweep that no miner may include, and since all transactions form one
+    /// chain, nobody could withdraw until then.
+    fn scan_block(
+        &self,
+        state: &mut dyn Write,
+        height: u64,
+        block: &Block,
+    ) -> Result<(), StoreError> {
+        let mature_height = height.checked_sub(u64::from(COINBASE_MATURITY));
+        if let Some(mature_height) = mature_height
+            && let Some(mature) = IMMATURE.get(&*state, &mature_height)?
+        {
+            IMMATURE.remove(state, &mature_height);
+            log_outputs(state, &mature)?;
+        }
+        let pending = pending_txids(&*state)?;
         for transaction in &block.txdata {
             let txid = transaction.compute_txid();
-            UNCONFIRMED.remove(state, &txid);
-            for (vout, output) in (0..).zip(&transaction.output) {
-                if self.descriptor.is_logged(&output.script_pubkey) {
-                    let outpoint = OutPoint { txid, vout };
-                    let logged = LoggedOutput { outpoint, output: output.clone() };
-                    OUTPUTS.insert(state, &next_index, &logged);
-                    next_index += 1;
-                }
+            if pending.contains(&txid) {
+                confirmed(state, txid)?;
+            }
+            let passed: Vec<LoggedOutput> = (0..)
+                .zip(&transaction.output)
+                .filter(|(_, output)| self.descriptor.is_logged(&output.script_pubkey))
+                .map(|(vout, output)| LoggedOutput {
+                    outpoint: OutPoint { txid, vout },
+                    output: output.clone(),
+                })
+                .collect();
+            if passed.is_empty() {
+                continue;
+            }
+            if transaction.is_coinbase() {
+                IMMATURE.insert(state, &height, &passed);
+            } else {
+                log_outputs(state, &passed)?;
             }
         }
         Ok(())
@@ -135,4 +167,37 @@ impl WalletServer {
         let last = FEERATE_VOTES.get(state, &self.seat.me)?.flatten();
         Ok((vote != last).then_some(WalletItem::Feerate(vote)))
     }
+}
+
+/// Appends to the log of outputs.
+fn log_outputs(state: &mut dyn Write, outputs: &[LoggedOutput]) -> Result<(), StoreError> {
+    let next_index = OUTPUTS.last_key(&*state, &())?.map_or(0, |last| last + 1);
+    for (index, logged) in (next_index..).zip(outputs) {
+        OUTPUTS.insert(state, &index, logged);
+    }
+    Ok(())
+}
+
+/// All transactions of ours that no scanned block contains: a few at most, see [`super::fees`].
+fn pending_txids(state: &dyn Read) -> Result<BTreeSet<Txid>, StoreError> {
+    let unsigned = UNSIGNED.scan(state, Order::Ascending);
+    let pending = unsigned.chain(UNCONFIRMED.scan(state, Order::Ascending));
+    pending.map(|row| row.map(|(txid, _)| txid)).collect()
+}
+
+/// A transaction of ours is in a block. It may lack signatures here still: they are public before
+/// they are ordered, and anybody may put them together.
+fn confirmed(state: &mut dyn Write, txid: Txid) -> Result<(), StoreError> {
+    UNCONFIRMED.remove(state, &txid);
+    if UNSIGNED.contains(&*state, &txid)? {
+        UNSIGNED.remove(state, &txid);
+        let signers = SIGNATURES
+            .starting_with(&*state, &txid, Order::Ascending)
+            .map(|row| row.map(|((_, signer), _)| signer))
+            .collect::<Result<Vec<_>, _>>()?;
+        for signer in signers {
+            SIGNATURES.remove(state, &(txid, signer));
+        }
+    }
+    Ok(())
 }

@@ -7,10 +7,10 @@ use bitcoin::{Amount, Network, ScriptBuf, Transaction, TxOut};
 use moneta_core::{FederationSize, Msat, PeerId, TransactionId};
 use moneta_module::server::{ChainStatus, Fault, Need, ServerModule as _};
 use moneta_module::setup::{GenesisError, OpenError, Seat, ServerKind as _, SetupParams};
-use moneta_store::WriteSet;
+use moneta_store::{Order, WriteSet};
 use serde_json::json;
 
-use super::super::tables::{LoggedOutput, OUTPUTS, UNCONFIRMED};
+use super::super::tables::{LoggedOutput, OUTPUTS, SIGNATURES, UNCONFIRMED, UNSIGNED};
 use super::guardians::{Guardians, block, key, paying};
 use crate::WalletKind;
 use crate::descriptor::{SECP, Tweak, claim_tweak};
@@ -318,6 +318,61 @@ fn scanned_blocks_log_deposits_and_confirm_transactions() {
     assert_eq!(guardians.call("transaction_chain", &json!(null))[0]["created"], 3);
 }
 
+/// A coinbase output was logged like any other. Claimed at once, it became an input of a sweep that
+/// no miner may include for some ninety blocks, and every withdrawal after it hung on that sweep.
+#[test]
+fn coinbase_deposit_is_logged_only_when_it_can_be_spent() {
+    let mut guardians = Guardians::new(1, Network::Regtest);
+    let (script_pubkey, _) = logged_script(&guardians);
+    let pay =
+        |value| TxOut { value: Amount::from_sat(value), script_pubkey: script_pubkey.clone() };
+    let coinbase = Transaction {
+        input: vec![bitcoin::TxIn::default()],
+        ..paying(vec![pay(10_000), pay(20_000)])
+    };
+    assert!(coinbase.is_coinbase());
+    let mined = block(vec![coinbase, paying(vec![pay(30_000)])]);
+    let later = block(vec![paying(vec![pay(40_000)])]);
+    guardians.set_chain(120, BTreeMap::from([(2, mined), (102, later)]));
+    let logged = |guardians: &Guardians| -> Vec<u64> {
+        let slice = guardians.call("output_info_slice", &json!([0, 1000]));
+        let slice: Vec<OutputInfo> = serde_json::from_value(slice).unwrap();
+        slice.iter().map(|output| output.value.to_sat()).collect()
+    };
+    guardians.item(0, &WalletItem::BlockCount(3)).unwrap();
+    assert_eq!(logged(&guardians), [30_000]);
+    guardians.item(0, &WalletItem::BlockCount(102)).unwrap();
+    assert_eq!(logged(&guardians), [30_000]);
+    guardians.item(0, &WalletItem::BlockCount(103)).unwrap();
+    assert_eq!(logged(&guardians), [30_000, 10_000, 20_000, 40_000]);
+    guardians.item(0, &WalletItem::BlockCount(105)).unwrap();
+    assert_eq!(logged(&guardians).len(), 4, "it is logged once");
+}
+
+/// Signatures are public before they are ordered. A transaction that somebody put together of them
+/// and had mined stayed among the pending ones for ever, and doubled every fee from then on.
+#[test]
+fn transaction_mined_before_its_signatures_were_ordered_is_not_pending() {
+    let mut guardians = funded();
+    guardians.withdraw(20_000, 228).unwrap();
+    let proposals = (0..3).flat_map(|peer| guardians.proposals(peer, None));
+    let items: Vec<_> =
+        proposals.filter(|item| matches!(item, WalletItem::Signatures(..))).collect();
+    assert_eq!(items.len(), 3);
+    guardians.item(0, &items[0]).unwrap();
+    let log = guardians.call("transaction_chain", &json!(null));
+    let txid = serde_json::from_value::<Vec<TxInfo>>(log).unwrap()[0].txid;
+    let mined = UNSIGNED.get(&guardians.view(), &txid).unwrap().unwrap().transaction;
+    guardians.set_chain(20, BTreeMap::from([(2, block(vec![mined]))]));
+    for peer in 0..3 {
+        guardians.item(peer, &WalletItem::BlockCount(3)).unwrap();
+    }
+    assert_eq!(guardians.call("pending_transaction_chain", &json!(null)), json!([]));
+    assert!(guardians.item(1, &items[1]).is_err(), "its signatures are needed no more");
+    assert!(SIGNATURES.scan(&guardians.view(), Order::Ascending).next().is_none());
+    assert_eq!(guardians.fee("send_fee"), Some(228));
+}
+
 #[test]
 fn votes_are_proposed_only_when_they_change_something() {
     let mut guardians = Guardians::new(4, Network::Regtest);
@@ -413,6 +468,12 @@ fn ceremony_gives_all_guardians_one_config_that_opens_with_their_own_secret_only
     bad.insert(PeerId::new(3), vec![0; 33]);
     let refused = kind.genesis(&params(4, 0), &parts[0], &bad, Vec::new()).err();
     assert!(matches!(refused, Some(GenesisError::BadContribution { peer }) if peer.index() == 3));
+    // Shown in the clear, a key can be copied; so could its signatures, to count as two.
+    let mut copied = publics.clone();
+    copied.insert(PeerId::new(3), publics[&PeerId::new(1)].clone());
+    let refused = kind.genesis(&params(4, 0), &parts[0], &copied, Vec::new()).err();
+    assert!(matches!(refused, Some(GenesisError::Unsupported(_))));
+
     let crowd = kind.genesis(&params(21, 0), &parts[0], &publics, Vec::new()).err();
     assert!(matches!(crowd, Some(GenesisError::Unsupported(_))));
 }
