@@ -16,6 +16,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::marker::PhantomData;
 
 use bitcoin::secp256k1::Keypair;
@@ -25,7 +26,7 @@ use moneta_core::id::{
     FederationId, IdxRange, ModuleInstanceId, ModuleKind, OperationId, PeerId, TransactionId,
 };
 use moneta_core::peers::FederationSize;
-use moneta_core::transaction::TransactionError;
+use moneta_core::transaction::{ModuleFailure, TransactionError};
 use moneta_core::{Decode, Encode};
 use moneta_crypto::derive::DerivableSecret;
 use moneta_store::{Read, StoreError, Write};
@@ -96,10 +97,32 @@ pub trait ClientModule: Send + Sync + 'static {
         })
     }
 
+    /// The sentence that tells the user why an input or output of this module was refused. `None` if
+    /// the error is none that this code knows.
+    ///
+    /// The texts are protocol: all clients print the same.
+    fn failure_text(&self, failure: ModuleFailure<'_>) -> Option<String> {
+        let _ = failure;
+        None
+    }
+
     /// What the wallet holds and can spend now.
     fn holdings(&self, state: &dyn Read) -> Result<Msat, StoreError> {
         let _ = state;
         Ok(Msat::ZERO)
+    }
+}
+
+/// Words a module's failure by the `Display` texts of its error types, see
+/// [`ClientModule::failure_text`].
+pub fn text_of_failure<I, O>(failure: ModuleFailure<'_>) -> Option<String>
+where
+    I: Decode + fmt::Display,
+    O: Decode + fmt::Display,
+{
+    match failure {
+        ModuleFailure::Input(error) => error.decode::<I>().ok().map(|error| error.to_string()),
+        ModuleFailure::Output(error) => error.decode::<O>().ok().map(|error| error.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use moneta_core::amount::{AmountUnit, Msat};
 use moneta_core::api::ApiError;
 use moneta_core::id::{ModuleKind, OutPoint, PeerId};
+use moneta_core::transaction::ModuleFailure;
 use moneta_core::version::ApiVersion;
 use moneta_core::{Decode, DecodeError, Encode};
 use moneta_store::{Read, StoreError};
@@ -20,7 +21,7 @@ use crate::client::{
 };
 use crate::server::{
     Broken, ChainStatus, Endpoint, Fault, InputEffect, ItemRefused, OutputEffect, Processing,
-    Reply, ServerModule, View,
+    Reply, ServerModule, View, decode_canonical,
 };
 
 /// A module's value, decoded once.
@@ -93,17 +94,6 @@ struct ErasedServer<M>(M);
 
 const FOREIGN: Broken = Broken::Invariant("a value was handed to another module than decoded it");
 
-fn decode_canonical<T>(bytes: &[u8]) -> Result<Decoded, DecodeError>
-where
-    T: Encode + Decode + Send + Sync + 'static,
-{
-    let value = T::from_bytes(bytes)?;
-    if value.to_bytes() != bytes {
-        return Err(DecodeError::Invalid("canonical encoding"));
-    }
-    Ok(Decoded(Box::new(value)))
-}
-
 fn encode_refusal<E: Encode>(fault: Fault<E>) -> Fault<Vec<u8>> {
     fault.map_refused(|error| error.to_bytes())
 }
@@ -114,15 +104,15 @@ impl<M: ServerModule> AnyServer for ErasedServer<M> {
     }
 
     fn decode_input(&self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
-        decode_canonical::<M::Input>(bytes)
+        Ok(Decoded(Box::new(self.0.decode_input(bytes)?)))
     }
 
     fn decode_output(&self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
-        decode_canonical::<M::Output>(bytes)
+        Ok(Decoded(Box::new(self.0.decode_output(bytes)?)))
     }
 
     fn decode_item(&self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
-        decode_canonical::<M::Item>(bytes)
+        Ok(Decoded(Box::new(decode_canonical::<M::Item>(bytes)?)))
     }
 
     fn process_input(
@@ -232,6 +222,8 @@ pub trait AnyClient: Send + Sync {
         host: &mut dyn Host,
         imbalance: Imbalance,
     ) -> Result<Draft<Vec<u8>>, SubmitError>;
+    /// See [`ClientModule::failure_text`].
+    fn failure_text(&self, failure: ModuleFailure<'_>) -> Option<String>;
     /// See [`ClientModule::holdings`].
     fn holdings(&self, state: &dyn Read) -> Result<Msat, StoreError>;
     /// The module itself, for callers that know its type.
@@ -292,6 +284,10 @@ impl<M: ClientModule> AnyClient for ErasedClient<M> {
     ) -> Result<Draft<Vec<u8>>, SubmitError> {
         let Draft { inputs, outputs, machine } = self.0.balance(&mut Turn::new(host), imbalance)?;
         Ok(Draft { inputs, outputs, machine: machine.map(|machine| machine.to_bytes()) })
+    }
+
+    fn failure_text(&self, failure: ModuleFailure<'_>) -> Option<String> {
+        self.0.failure_text(failure)
     }
 
     fn holdings(&self, state: &dyn Read) -> Result<Msat, StoreError> {

@@ -8,7 +8,7 @@ use moneta_core::amount::{AmountUnit, Msat};
 use moneta_core::api::ApiError;
 use moneta_core::id::{ModuleKind, OutPoint, PeerId};
 use moneta_core::version::ApiVersion;
-use moneta_core::{Decode, Encode};
+use moneta_core::{Decode, DecodeError, Encode};
 use moneta_store::{Batch, Read, StoreError, Write};
 use serde_json::Value;
 
@@ -33,6 +33,20 @@ pub trait ServerModule: Send + Sync + 'static {
 
     /// The kind of this module.
     fn kind(&self) -> ModuleKind;
+
+    /// Decodes an input.
+    ///
+    /// Must accept what [`decode_canonical`] accepts and give the same value. A guardian decodes an
+    /// input when its transaction is submitted and again when it is ordered, so a module whose
+    /// decoding is dear may remember what it has decoded.
+    fn decode_input(&self, bytes: &[u8]) -> Result<Self::Input, DecodeError> {
+        decode_canonical(bytes)
+    }
+
+    /// Decodes an output; as [`ServerModule::decode_input`].
+    fn decode_output(&self, bytes: &[u8]) -> Result<Self::Output, DecodeError> {
+        decode_canonical(bytes)
+    }
 
     /// Consumes one input.
     ///
@@ -113,6 +127,16 @@ pub trait ServerModule: Send + Sync + 'static {
     ///
     /// Errors: as they travel to the client, code 400 for parameters that do not parse.
     fn call(&self, view: &View<'_>, endpoint: &str, params: &Value) -> Result<Reply, ApiError>;
+}
+
+/// Reads a value that fills `bytes` and is written as just these bytes, so that the bytes which are
+/// stored are the bytes which were hashed.
+pub fn decode_canonical<T: Encode + Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let value = T::from_bytes(bytes)?;
+    if value.to_bytes() != bytes {
+        return Err(DecodeError::Invalid("canonical encoding"));
+    }
+    Ok(value)
 }
 
 /// One endpoint of a module.

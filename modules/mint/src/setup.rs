@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moneta_core::amount::AmountUnit;
 use moneta_core::version::ModuleConsensusVersion;
 use moneta_core::{Decode, Encode, ModuleKind, PeerId};
-use moneta_crypto::tbs::{combine_public_keys, public_key_share};
+use moneta_crypto::tbs::{AggregatePublicKey, combine_public_keys, public_key_share};
 use moneta_module::erased::{AnyServer, erase_server};
 use moneta_module::setup::{
     Contribution, Genesis, GenesisError, OpenError, Seat, ServerKind, SetupParams, TbsKeys,
@@ -105,6 +105,9 @@ fn check(seat: Seat, config: &MintConfig, private: &MintPrivate) -> Result<(), O
         let some = shares.iter().take(seat.size.threshold());
         let combined =
             combine_public_keys(&some.map(|(peer, key)| (u64::from(peer.0), *key)).collect());
+        if config.tbs_agg_pks.get(denomination).is_none_or(AggregatePublicKey::is_infinity) {
+            return Err(OpenError::Mismatch("a key is infinity, anybody could sign for it"));
+        }
         if combined.ok().as_ref() != config.tbs_agg_pks.get(denomination) {
             return Err(OpenError::Mismatch("the public key shares do not combine to the key"));
         }

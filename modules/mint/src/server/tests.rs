@@ -344,3 +344,53 @@ fn guardian_opens_on_its_own_parts_only() {
         crate::words::Fees::NONE
     );
 }
+
+/// Decoding is remembered, and must stay as strict as if it were not.
+#[test]
+fn remembered_values_decode_as_strictly_as_new_ones() {
+    let (federation, note) = with_one_note(12);
+    let server = &federation.guardians[0].server;
+    let input = MintInput::new(note);
+    let output = wallet(13).output(10);
+    let (in_bytes, out_bytes) = (input.to_bytes(), output.to_bytes());
+    assert_eq!((in_bytes.len(), out_bytes.len()), (INPUT_BYTES, OUTPUT_BYTES));
+    for _ in 0..2 {
+        assert_eq!(server.decode_input(&in_bytes).as_ref(), Ok(&input));
+        assert_eq!(server.decode_output(&out_bytes).as_ref(), Ok(&output));
+        // On the curve, outside the subgroup.
+        let mut outside = out_bytes.clone();
+        outside[3..51].fill(0);
+        outside[3] = 0x80;
+        assert!(MintOutput::from_bytes(&outside).is_err());
+        for at in 0..INPUT_BYTES {
+            let mut bad = in_bytes.clone();
+            bad[at] ^= 1;
+            assert_eq!(server.decode_input(&bad), decode_canonical(&bad), "byte {at}");
+        }
+        assert!(server.decode_output(&outside).is_err());
+        assert!(server.decode_input(&[&in_bytes[..], &[0]].concat()).is_err());
+        assert!(server.decode_output(&out_bytes[1..]).is_err());
+        let unknown = [&[7, 65][..], &[1; 65]].concat();
+        assert!(matches!(server.decode_output(&unknown), Ok(MintOutput::Unknown { .. })));
+    }
+}
+
+#[test]
+fn key_that_anything_verifies_under_is_not_opened() {
+    let genesis = genesis(4, false).remove(0);
+    let mut config = MintConfig::from_bytes(&genesis.config).unwrap();
+    let mut infinity = [0; 96];
+    infinity[0] = 0xc0;
+    let mut private = MintPrivate::from_bytes(&genesis.private).unwrap();
+    let nothing = moneta_crypto::tbs::PublicKeyShare::from_bytes(&infinity).unwrap();
+    let ten = Denomination(10);
+    config
+        .tbs_agg_pks
+        .insert(ten, moneta_crypto::tbs::AggregatePublicKey::from_bytes(&infinity).unwrap());
+    for share in config.tbs_pks.get_mut(&ten).unwrap().values_mut() {
+        *share = nothing;
+    }
+    private.tbs_sks.insert(ten, SecretKeyShare::from_bytes(&[0; 32]).unwrap());
+    let opened = MintKind.open(seat(0, 4), &config.to_bytes(), &private.to_bytes());
+    assert!(matches!(opened.err(), Some(OpenError::Mismatch(_))));
+}

@@ -60,7 +60,7 @@ pub enum MintOutput {
 }
 
 /// Version 0 of an output.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct OutputV0 {
     /// What the note is worth.
     pub denomination: Denomination,
