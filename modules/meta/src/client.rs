@@ -6,17 +6,22 @@
 //! A crash loses nothing: the machine asks again. While guardians are unreachable the last answer
 //! stays.
 
+use moneta_core::transaction::ModuleFailure;
 use moneta_core::version::ApiVersion;
 use moneta_core::{Decode, Encode, ModuleKind};
 use moneta_module::client::{
     Call, ClientKind, ClientModule, Env, Outcome, Stop, Strategy, Target, Timestamp, Turn, Wait,
+    text_of_failure,
 };
 use moneta_module::erased::{AnyClient, erase_client};
 use moneta_module::setup::OpenError;
 use moneta_store::{Read, StoreError, Table};
 use serde_json::{Value, json};
 
-use crate::words::{API_VERSION, ConsensusValue, FEDERATION_METADATA, KIND, MetaConfig, MetaKey};
+use crate::words::{
+    API_VERSION, ConsensusValue, FEDERATION_METADATA, KIND, MetaConfig, MetaInputError, MetaKey,
+    MetaOutputError,
+};
 
 /// The last agreed values that were read.
 const CACHED: Table<MetaKey, ConsensusValue> = Table::new(0x01);
@@ -72,6 +77,10 @@ impl ClientModule for MetaClient {
         }
     }
 
+    fn failure_text(&self, failure: ModuleFailure<'_>) -> Option<String> {
+        text_of_failure::<MetaInputError, MetaOutputError>(failure)
+    }
+
     fn advance(
         &self,
         turn: &mut Turn<'_, Machine>,
@@ -106,5 +115,20 @@ impl ClientKind for MetaClientKind {
     fn open(&self, _: Env, config: &[u8]) -> Result<Box<dyn AnyClient>, OpenError> {
         MetaConfig::from_bytes(config)?;
         Ok(erase_client(MetaClient))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moneta_core::ModuleInstanceId;
+    use moneta_core::envelope::OutputErrorEnvelope;
+
+    use super::*;
+
+    #[test]
+    fn refusal_is_told_in_the_words_of_the_protocol() {
+        let error = OutputErrorEnvelope::new(ModuleInstanceId(2), &MetaOutputError::NotSupported);
+        let text = MetaClient.failure_text(ModuleFailure::Output(&error));
+        assert_eq!(text.as_deref(), Some("This module does not support outputs"));
     }
 }
