@@ -3,7 +3,8 @@
 //! ```text
 //! accepted, nothing asked for -> done
 //! shares for all notes        -> notes in stock, or handed out as e-cash
-//! rejected                    -> what was asked for is void (its tweaks are never used again);
+//! rejected                    -> what was asked for is void (its tweaks are never used again, but
+//!                                see `void.rs`);
 //!                                what was to be spent is reissued whole, then in halves, down to
 //!                                single notes: one spent note sinks no other
 //! ```
@@ -102,7 +103,7 @@ impl MintClient {
         }
     }
 
-    fn collect(
+    pub(super) fn collect(
         &self,
         requests: &[NoteRequest],
         answers: &BTreeMap<PeerId, Value>,
@@ -141,7 +142,10 @@ impl MintClient {
     }
 
     fn rejected(&self, turn: &mut MintTurn<'_>, bundle: Bundle) -> Result<(), Stop> {
-        let Bundle { purpose, notes, .. } = bundle;
+        let Bundle { purpose, notes, requests } = bundle;
+        if let Some(Origin { txid, outputs, .. }) = turn.origin() {
+            self.note_void(turn, OutPointRange { txid, idx_range: outputs }, requests);
+        }
         match purpose {
             Purpose::Send { operation, amount, .. } => {
                 let payload = json!({ "operation_id": operation, "amount": amount });

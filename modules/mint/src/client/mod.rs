@@ -10,6 +10,7 @@
 //!                           |
 //!                           +-----rejected--> reissued whole, in halves, .., one by one
 //! ```
+//! What a rejected transaction asked for is looked at again for a day (`void.rs`).
 //!
 //! Source: docs/protocol/mint.md, sections 3.7 to 3.11, and 6 for what is done better.
 
@@ -24,6 +25,7 @@ mod send;
 mod stock;
 #[cfg(all(test, feature = "server"))]
 mod tests;
+mod void;
 
 pub use bundle::{Bundle, Purpose};
 pub use keys::{NoteKeys, NoteRequest, NoteSecrets};
@@ -31,17 +33,19 @@ pub use receive::{CancelError, ReceiveError};
 pub use recovery::Recovery;
 pub use search::Search;
 pub use send::{SendError, SendProgress};
+pub use void::VoidCheck;
 
 use std::collections::BTreeMap;
 
 use moneta_core::amount::{AmountUnit, Msat};
 use moneta_core::envelope::{InputEnvelope, OutputEnvelope};
 use moneta_core::id::{OperationId, PeerId};
+use moneta_core::transaction::ModuleFailure;
 use moneta_core::version::ApiVersion;
 use moneta_core::{Decode, Encode, ModuleKind};
 use moneta_module::client::{
     ClientKind, ClientModule, Draft, DraftInput, DraftOutput, Env, Imbalance, Judgement, Origin,
-    Outcome, Stop, SubmitError, Timestamp, Turn, Wait,
+    Outcome, Stop, SubmitError, Timestamp, Turn, Wait, text_of_failure,
 };
 use moneta_module::erased::{AnyClient, erase_client};
 use moneta_module::setup::OpenError;
@@ -50,8 +54,8 @@ use rand::RngCore;
 use serde_json::Value;
 
 use crate::words::{
-    Denomination, ECash, KIND, MintConfig, MintInput, MintOutput, REQUIRED_API_VERSION,
-    SpendableNote,
+    Denomination, ECash, KIND, MintConfig, MintInput, MintInputError, MintOutput, MintOutputError,
+    REQUIRED_API_VERSION, SpendableNote,
 };
 use selection::{Counts, Terms};
 
@@ -84,8 +88,9 @@ struct PublicEnv {
 /// The machines of this module.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Machine {
-    /// Grinds tweaks; the number is when next, in milliseconds since the Unix epoch. Lives as
-    /// long as the wallet. A crash loses at most one turn's hashes.
+    /// Grinds tweaks and starts checks of rejected transactions; the number is when next, in
+    /// milliseconds since the Unix epoch. Lives as long as the wallet. A crash loses at most one
+    /// turn's hashes.
     Grinder(u64),
     /// Follows notes that are spent and asked for in one transaction.
     Bundle(Bundle),
@@ -93,6 +98,8 @@ pub enum Machine {
     Recovery(Recovery),
     /// Finds outputs in history whose signature shares are not to be had otherwise.
     Search(Search),
+    /// Looks whether a rejected transaction was accepted after all.
+    Void(VoidCheck),
 }
 
 /// A turn of this module.
@@ -209,6 +216,7 @@ impl MintClient {
 
     fn grind(&self, turn: &mut MintTurn<'_>) -> Result<Machine, Stop> {
         let now = turn.now();
+        self.check_void(turn)?;
         if stock::tweak_count(&*turn.state())? >= TWEAK_STOCK {
             return Ok(Machine::Grinder(now.after_ms(GRIND_IDLE_MS).0));
         }
@@ -245,6 +253,7 @@ impl ClientModule for MintClient {
             Machine::Bundle(bundle) => bundle.wait(origin),
             Machine::Recovery(recovery) => self.wait_in_recovery(recovery),
             Machine::Search(search) => self.wait_in_search(search),
+            Machine::Void(check) => check.wait(),
         }
     }
 
@@ -264,6 +273,7 @@ impl ClientModule for MintClient {
                 self.shares(&[*request], answers).judge_all(self.env.size)
             }
             Machine::Search(_) => Judgement::Enough,
+            Machine::Void(check) => self.shares(&check.requests, answers).judge_all(self.env.size),
         }
     }
 
@@ -286,6 +296,7 @@ impl ClientModule for MintClient {
             Machine::Search(search) => {
                 Ok(self.advance_search(turn, search, outcome)?.map(Machine::Search))
             }
+            Machine::Void(check) => self.advance_void(turn, check, outcome).map(|()| None),
         }
     }
 
@@ -309,6 +320,10 @@ impl ClientModule for MintClient {
             return Ok(Draft::default());
         }
         self.draft(Purpose::Change, notes, requests)
+    }
+
+    fn failure_text(&self, failure: ModuleFailure<'_>) -> Option<String> {
+        text_of_failure::<MintInputError, MintOutputError>(failure)
     }
 
     fn holdings(&self, state: &dyn Read) -> Result<Msat, StoreError> {

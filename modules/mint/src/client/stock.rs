@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bitcoin::hashes::hash160;
 use moneta_core::amount::Msat;
-use moneta_core::id::OperationId;
+use moneta_core::id::{OperationId, OutPointRange, TransactionId};
 use moneta_core::{Decode, Encode};
 use moneta_store::{KeyRange, Order, Read, StoreError, Table, Write};
 
@@ -33,6 +33,8 @@ const SEEN: Table<hash160::Hash, ()> = Table::new(0x07);
 const FOUND: Table<hash160::Hash, NoteRequest> = Table::new(0x08);
 /// Notes found whose signatures the federation did not give.
 const UNRESOLVED: Table<hash160::Hash, NoteRequest> = Table::new(0x09);
+/// What rejected transactions asked for, by transaction and first output.
+const VOID: Table<(TransactionId, u64), VoidOutputs> = Table::new(0x0a);
 
 /// Hashes spent on one tweak when none is in stock. One of 65,536 is found, so that none is found
 /// in so many with probability e^-65536: never.
@@ -47,6 +49,19 @@ pub(super) struct Reception {
     pub(super) received: Msat,
     /// Face value of the notes refused.
     pub(super) refused: Msat,
+}
+
+/// Outputs of a rejected transaction that are looked at again.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct VoidOutputs {
+    /// Where they would stand.
+    pub(super) range: OutPointRange,
+    /// What they would be.
+    pub(super) requests: Vec<NoteRequest>,
+    /// How often they were looked at.
+    pub(super) checks: u64,
+    /// When they are next, in milliseconds since the Unix epoch.
+    pub(super) due_ms: u64,
 }
 
 /// How many notes of each denomination are in stock. Reads keys only.
@@ -196,4 +211,21 @@ pub(super) fn remove_unresolved(state: &mut dyn Write, hash: &hash160::Hash) {
 /// Notes that were found and could not be completed.
 pub(super) fn unresolved(state: &dyn Read) -> Result<Vec<NoteRequest>, StoreError> {
     UNRESOLVED.scan(state, Order::Ascending).map(|row| row.map(|(_, request)| request)).collect()
+}
+
+pub(super) fn put_void(state: &mut dyn Write, outputs: &VoidOutputs) {
+    VOID.insert(state, &void_key(&outputs.range), outputs);
+}
+
+pub(super) fn remove_void(state: &mut dyn Write, range: &OutPointRange) {
+    VOID.remove(state, &void_key(range));
+}
+
+/// All outputs of rejected transactions that are still looked at.
+pub(super) fn void(state: &dyn Read) -> Result<Vec<VoidOutputs>, StoreError> {
+    VOID.scan(state, Order::Ascending).map(|row| row.map(|(_, outputs)| outputs)).collect()
+}
+
+fn void_key(range: &OutPointRange) -> (TransactionId, u64) {
+    (range.txid, range.idx_range.start)
 }

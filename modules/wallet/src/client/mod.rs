@@ -39,18 +39,19 @@ pub use scan::Scanner;
 pub use send::{SendError, Withdrawal};
 pub use tables::{Deposit, DepositStatus};
 
+use moneta_core::transaction::ModuleFailure;
 use moneta_core::version::ApiVersion;
 use moneta_core::{Decode, Encode, FederationId, ModuleInstanceId, ModuleKind, OperationId};
 use moneta_crypto::derive::DerivableSecret;
 use moneta_module::client::{
-    ClientKind, ClientModule, Env, Origin, Outcome, Stop, SubmitError, Turn, Wait,
+    ClientKind, ClientModule, Env, Origin, Outcome, Stop, SubmitError, Turn, Wait, text_of_failure,
 };
 use moneta_module::erased::{AnyClient, erase_client};
 use moneta_module::setup::OpenError;
 use moneta_store::{Order, Read, StoreError};
 
 use crate::descriptor::Descriptor;
-use crate::words::{CLIENT_API_VERSION, KIND, WalletConfig};
+use crate::words::{CLIENT_API_VERSION, KIND, WalletConfig, WalletInputError, WalletOutputError};
 
 /// The client half.
 pub struct WalletClient {
@@ -124,6 +125,10 @@ impl ClientModule for WalletClient {
             Machine::Claim(claim) => claim.wait(origin),
             Machine::Withdraw(withdrawal) => withdrawal.wait(origin),
         }
+    }
+
+    fn failure_text(&self, failure: ModuleFailure<'_>) -> Option<String> {
+        text_of_failure::<WalletInputError, WalletOutputError>(failure)
     }
 
     fn advance(

@@ -45,6 +45,8 @@ pub(super) struct Wallet {
     pub(super) meddler: Meddler,
     /// Refuses the next transactions, whatever they are.
     pub(super) reject_next: usize,
+    /// What was refused so.
+    pub(super) rejected: Vec<Transaction>,
     /// Loses this share of turns before they are committed.
     pub(super) crash_rate: f64,
     pub(super) fees: u64,
@@ -205,6 +207,7 @@ impl Wallet {
             notes: Vec::new(),
             meddler: Box::new(|_, _, answer| Some(answer)),
             reject_next: 0,
+            rejected: Vec::new(),
             crash_rate: 0.0,
             fees: 0,
         }
@@ -289,6 +292,25 @@ impl Wallet {
         self.act(|_, turn| turn.submit(draft))
     }
 
+    /// A guardian has a transaction ordered that was rejected before. Returns whether it is accepted.
+    pub(super) fn order_rejected(&mut self, federation: &Federation) -> bool {
+        let transaction = self.rejected.remove(0);
+        let (inputs, outputs) = of_mint(&transaction);
+        federation.process(transaction.txid(), &inputs, &outputs).is_ok()
+    }
+
+    /// Lets time pass and has the grinder start what is due. Returns how many checks that are.
+    pub(super) fn pass(&mut self, federation: &Federation, ms: u64) -> usize {
+        self.now = self.now.after_ms(ms);
+        let before = self.machines.len();
+        self.act(|client, turn| client.check_void(turn)).unwrap();
+        let begun = self.machines.len() - before;
+        self.settle(federation);
+        self.now = self.now.after_ms(10_000);
+        self.settle(federation);
+        begun
+    }
+
     /// Runs all machines until nothing moves any more.
     pub(super) fn settle(&mut self, federation: &Federation) {
         for _ in 0..10_000 {
@@ -312,18 +334,7 @@ impl Wallet {
         let pending = std::mem::take(&mut self.pending);
         let any = !pending.is_empty();
         for transaction in pending {
-            let mint = |instance: ModuleInstanceId| instance == INSTANCE;
-            let inputs: Vec<MintInput> = transaction
-                .inputs
-                .iter()
-                .filter(|envelope| mint(envelope.instance))
-                .map(|envelope| envelope.decode().unwrap())
-                .collect();
-            let outputs: Vec<(u64, MintOutput)> = (0..)
-                .zip(&transaction.outputs)
-                .filter(|(_, envelope)| mint(envelope.instance))
-                .map(|(index, envelope)| (index, envelope.decode().unwrap()))
-                .collect();
+            let (inputs, outputs) = of_mint(&transaction);
             let txid = transaction.txid();
             let rejected = self.reject_next > 0;
             self.reject_next = self.reject_next.saturating_sub(1);
@@ -331,6 +342,8 @@ impl Wallet {
             self.fates.insert(txid, accepted);
             if accepted {
                 federation.history.borrow_mut().push(transaction);
+            } else if rejected {
+                self.rejected.push(transaction);
             }
         }
         any
@@ -379,7 +392,9 @@ impl Wallet {
         let Some(call) = wait.call else {
             return wait.transaction.is_none().then_some(Outcome::Due);
         };
-        self.ask(federation, machine, origin, &call)
+        let answered = self.ask(federation, machine, origin, &call);
+        let is_due = wait.until.is_some_and(|until| until <= self.now);
+        answered.or_else(|| is_due.then_some(Outcome::Due))
     }
 
     fn ask(
@@ -437,6 +452,21 @@ impl Wallet {
         }
         None
     }
+}
+
+/// The mint's part of a transaction.
+fn of_mint(transaction: &Transaction) -> (Vec<MintInput>, Vec<(u64, MintOutput)>) {
+    let mint = |instance: ModuleInstanceId| instance == INSTANCE;
+    let inputs = transaction
+        .inputs
+        .iter()
+        .filter(|envelope| mint(envelope.instance))
+        .map(|envelope| envelope.decode().unwrap());
+    let outputs = (0..)
+        .zip(&transaction.outputs)
+        .filter(|(_, envelope)| mint(envelope.instance))
+        .map(|(index, envelope)| (index, envelope.decode().unwrap()));
+    (inputs.collect(), outputs.collect())
 }
 
 /// History in two sessions.
