@@ -54,6 +54,8 @@
 mod batch;
 mod broadcast;
 mod federation;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod instance;
 mod keys;
 mod local;

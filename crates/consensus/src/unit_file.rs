@@ -193,18 +193,18 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
+pub(crate) fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
     let hash = Sha256::hash(&parts.concat());
     *hash.first_chunk().expect("SHA-256 has 32 bytes")
 }
 
-fn header(session: u64, silence: Silence) -> Vec<u8> {
+pub(crate) fn header(session: u64, silence: Silence) -> Vec<u8> {
     let mut header = [&MAGIC[..], &[VERSION, silence as u8], &session.to_be_bytes()].concat();
     header.extend_from_slice(&checksum(&[&header]));
     header
 }
 
-fn scan(bytes: &[u8], session: u64) -> Content {
+pub(crate) fn scan(bytes: &[u8], session: u64) -> Content {
     let mut content = Content::default();
     let known = [Silence::None, Silence::Missing, Silence::Damaged];
     let silence = known.into_iter().find(|silence| {

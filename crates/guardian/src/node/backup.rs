@@ -68,7 +68,7 @@ pub fn restore(
     Ok(config)
 }
 
-fn unpack(bytes: &[u8]) -> Result<GuardianConfig, RestoreError> {
+pub(super) fn unpack(bytes: &[u8]) -> Result<GuardianConfig, RestoreError> {
     let not = |reason: &str| RestoreError::NotABackup(reason.to_owned());
     if bytes.len() > MAX_ARCHIVE_BYTES {
         return Err(not("it is larger than 10 MiB"));

@@ -30,6 +30,8 @@ mod consensus;
 mod doubt;
 mod entry;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gossip;
 mod latecomers;
 mod ordering;

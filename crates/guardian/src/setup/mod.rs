@@ -17,5 +17,7 @@
 
 pub mod ceremony;
 pub mod config;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod keygen;
 mod message;

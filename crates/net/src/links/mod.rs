@@ -26,6 +26,8 @@
 
 mod connection;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod inbox;
 mod listen;
