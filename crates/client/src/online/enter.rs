@@ -57,6 +57,17 @@ pub(super) struct Entered {
     chain_id: Option<String>,
 }
 
+/// Fetches the config of a federation that nobody joins yet: what a program wants to know before, such as
+/// the Bitcoin network. A threshold of guardians agrees on it. Writes nothing.
+///
+/// Errors: `Join`, as on joining.
+pub async fn preview(
+    connector: &ApiConnector,
+    invite: &InviteCode,
+) -> Result<ClientConfig, EnterError> {
+    Ok(obtain_config(connector, invite).await?)
+}
+
 /// Obtains and checks everything a wallet needs to know of a federation. Writes nothing.
 pub(super) async fn enter(
     connector: &ApiConnector,

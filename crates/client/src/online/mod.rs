@@ -23,7 +23,7 @@ mod wallet;
 
 pub use ask::AskError;
 pub use client::{Client, ClientInfo, Ended, OpenError, WaitError};
-pub use enter::EnterError;
+pub use enter::{EnterError, preview};
 pub use guardians::{Guardians, Transport, TransportFuture};
 pub use wallet::{Wallet, WalletError};
 
