@@ -59,12 +59,14 @@ use crate::words::{
 };
 use selection::{Counts, Terms};
 
-/// How many tweaks are kept ground, as many as a first deposit takes.
+/// How many tweaks are kept ground: for a dozen transactions or two in a row, as each takes as many
+/// as it asks for notes of one denomination, mostly one to four.
 const TWEAK_STOCK: usize = 50;
-/// Hashes per turn of the grinder: about a tweak, some ten milliseconds.
-const GRIND_ATTEMPTS: u32 = 1 << 16;
+/// Hashes per turn of the grinder at most: a tweak is found in 65,536 on average, so that one turn in
+/// fifty brings none. A turn takes some milliseconds, during which the wallet does nothing else.
+const GRIND_ATTEMPTS: u32 = 1 << 18;
 /// The pause between two turns of the grinder, for others to get theirs.
-const GRIND_PAUSE_MS: u64 = 20;
+const GRIND_PAUSE_MS: u64 = 100;
 /// How often the grinder looks at a full stock.
 const GRIND_IDLE_MS: u64 = 60_000;
 
@@ -160,21 +162,28 @@ impl MintClient {
         stock::unresolved(state)
     }
 
-    /// Takes tweaks for notes to be asked for, largest denomination last.
+    /// Takes tweaks for notes to be asked for in one transaction, largest denomination last.
+    ///
+    /// Notes of different denominations share a tweak: their keys follow from both, and that the
+    /// outputs of one transaction belong together is plain anyway. So a transaction needs as many
+    /// tweaks as it has notes of one denomination, a handful, not as many as it has notes.
     fn request(
         &self,
         turn: &mut MintTurn<'_>,
         counts: &Counts,
     ) -> Result<Vec<(NoteRequest, NoteKeys)>, StoreError> {
+        let mut tweaks = Vec::new();
         let mut requests = Vec::new();
         for (denomination, count) in counts {
-            for _ in 0..*count {
-                let start = random_number(turn.rng());
-                let state = &mut *turn.state();
-                let tweak = stock::take_tweak(state, &self.secrets, start)?;
-                let request = NoteRequest { denomination: *denomination, tweak };
+            for index in 0..usize::try_from(*count).unwrap_or(usize::MAX) {
+                if index == tweaks.len() {
+                    let start = random_number(turn.rng());
+                    let state = &mut *turn.state();
+                    tweaks.push(stock::take_tweak(state, &self.secrets, start)?);
+                }
+                let request = NoteRequest { denomination: *denomination, tweak: tweaks[index] };
                 let keys = self.secrets.keys(request);
-                stock::note_requested(state, &keys)?;
+                stock::note_requested(&mut *turn.state(), &keys)?;
                 requests.push((request, keys));
             }
         }
@@ -222,7 +231,7 @@ impl MintClient {
         }
         let start = random_number(turn.rng());
         let state = &mut *turn.state();
-        for tweak in self.secrets.grind(start, GRIND_ATTEMPTS) {
+        if let Some(tweak) = self.secrets.grind(start, GRIND_ATTEMPTS).next() {
             stock::put_tweak(state, &tweak);
         }
         Ok(Machine::Grinder(now.after_ms(GRIND_PAUSE_MS).0))
