@@ -6,6 +6,8 @@
 //! Source: docs/protocol/mint.md, sections 1.3 and 3.7.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use moneta_core::id::PeerId;
 use moneta_core::peers::FederationSize;
@@ -17,7 +19,46 @@ use serde_json::Value;
 use super::keys::{NoteKeys, NoteRequest, NoteSecrets};
 use crate::words::{MintConfig, SpendableNote};
 
+/// The answers that were examined last and brought every note.
+///
+/// They are examined to judge whether they suffice, and right after that to take the notes, which
+/// is most of what a wallet computes for a payment: the second time is spared. A cache and nothing
+/// more; what it returns is what [`Shares::examine`] would.
+#[derive(Default)]
+pub(super) struct Examined(Mutex<Option<(Vec<NoteRequest>, BTreeMap<PeerId, Value>, Shares)>>);
+
+impl Examined {
+    /// Takes what came of these answers out, or has them examined and keeps that.
+    pub(super) fn take_or_keep(
+        &self,
+        requests: &[NoteRequest],
+        answers: &BTreeMap<PeerId, Value>,
+        examine: impl FnOnce() -> Shares,
+    ) -> Shares {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((last_requests, last_answers, shares)) = last
+            && last_requests == requests
+            && last_answers == *answers
+        {
+            return shares;
+        }
+        let shares = examine();
+        if !shares.notes.is_empty() && shares.notes.iter().all(|issued| issued.note.is_some()) {
+            let kept = Some((requests.to_vec(), answers.clone(), shares.clone()));
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        }
+        shares
+    }
+}
+
+impl fmt::Debug for Examined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Examined(redacted)")
+    }
+}
+
 /// What came of guardians' answers.
+#[derive(Clone)]
 pub(super) struct Shares {
     /// Guardians whose answers have the wrong shape.
     pub(super) malformed: BTreeSet<PeerId>,
@@ -28,7 +69,7 @@ pub(super) struct Shares {
 }
 
 /// What came of one note.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct IssuedNote {
     /// The note, verified.
     pub(super) note: Option<SpendableNote>,

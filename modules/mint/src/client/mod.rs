@@ -77,6 +77,7 @@ pub struct MintClient {
     config: MintConfig,
     secrets: NoteSecrets,
     terms: Terms,
+    examined: issue::Examined,
 }
 
 /// [`Env`] without its secret.
@@ -129,7 +130,8 @@ impl MintClient {
             output_bytes: MintOutput::WIRE_BYTES + envelope_bytes,
         };
         let env = PublicEnv { instance, federation, size };
-        Ok(Self { env, config, secrets: NoteSecrets::new(secret), terms })
+        let (secrets, examined) = (NoteSecrets::new(secret), issue::Examined::default());
+        Ok(Self { env, config, secrets, terms, examined })
     }
 
     /// The module's configuration.
@@ -342,7 +344,9 @@ impl ClientModule for MintClient {
 
 impl MintClient {
     fn shares(&self, requests: &[NoteRequest], answers: &BTreeMap<PeerId, Value>) -> issue::Shares {
-        issue::Shares::examine(&self.config, &self.secrets, self.env.size, requests, answers)
+        self.examined.take_or_keep(requests, answers, || {
+            issue::Shares::examine(&self.config, &self.secrets, self.env.size, requests, answers)
+        })
     }
 
     fn put_all(state: &mut dyn Write, notes: &[SpendableNote]) {
