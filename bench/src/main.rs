@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use moneta::world::{GuardianProgram, Narrator, Pace, Programs, World, WorldOptions};
 use moneta_load::cost::{Cost, Sample, connections};
+use moneta_load::subject::restart_at;
 
 use report::Report;
 
@@ -53,13 +54,12 @@ async fn main() -> Result<()> {
     let folder = tempfile::tempdir().context("make a folder for the world")?;
     let mut options = WorldOptions::in_dir(folder.path().join("world"))?;
     options.guardians = flags.guardians;
-    options.pace = if flags.test_pace { Pace::Test } else { Pace::Production };
     if let Some(path) = &flags.reference {
         let path = path.canonicalize().with_context(|| format!("find {}", path.display()))?;
         options.programs = Programs::with_guardian(GuardianProgram { path, is_reference: true })?;
     }
     let mut narrator = if flags.json { Narrator::silent() } else { Narrator::aloud() };
-    let world = World::start(options, &mut narrator).await?;
+    let mut world = World::start(options, &mut narrator).await?;
     let mut report = Report::new(flags.guardians);
     report.ceremony = world.ceremony_time;
 
@@ -67,6 +67,8 @@ async fn main() -> Result<()> {
     let mut bench = payments::Bench::enter(&world, folder.path()).await?;
     report.deposit = Some(bench.deposit(&world).await?);
     narrator.done("the sender has money");
+
+    restart_at(&mut world, if flags.test_pace { Pace::Test } else { Pace::Production }).await?;
 
     narrator.begin("Payments, warm up");
     bench.pay(10).await?;
