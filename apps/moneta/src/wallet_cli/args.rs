@@ -16,6 +16,8 @@ Exit codes:
   2  usage: the command line is wrong
   3  refused: bad input, or not enough money; the same command fails again
   4  unavailable: federation, disk or wallet cannot be used now; repeating the command is safe
+  5  pending: begun, but not done in time; it goes on at the next command, so do not repeat it
+  130, 143  ended by Ctrl-C or SIGTERM; what was begun goes on at the next command
 
 With --json every result is one line of JSON on standard output, and an error is
 {\"error\": {\"kind\", \"message\", \"hint\"}} there. Amounts end in _msat or _sat.
@@ -40,6 +42,7 @@ pub struct CommandLine {
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For every command")]
 pub struct Global {
     /// The wallet's folder [default: ~/.moneta]
     #[arg(long, global = true, env = "MONETA_WALLET", value_name = "DIR")]
@@ -50,8 +53,8 @@ pub struct Global {
     /// Print results as JSON, one line each
     #[arg(long, global = true)]
     pub json: bool,
-    /// Stop waiting after this time; what was decided goes on at the next command [default: no
-    /// limit for deposit and recover, else 90]
+    /// Stop waiting after this time; what was begun goes on at the next command [default: 90, and no
+    /// limit where a command waits for people or blocks]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub timeout: Option<u64>,
 }
@@ -103,7 +106,7 @@ pub enum Command {
         address: String,
         /// How much the address gets, in sat, or all
         amount: WithdrawAmount,
-        /// Do not ask for confirmation
+        /// Do not ask for confirmation. Needed in scripts, where nobody can be asked
         #[arg(long, short)]
         yes: bool,
     },

@@ -5,24 +5,18 @@ use std::time::Duration;
 
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, Network, Txid};
-use moneta_client::join::{Ask, Attempt, Step};
 use moneta_client::online::{AskError, Client};
-use moneta_client::query::CallFailure;
+use moneta_core::Decode;
 use moneta_core::amount::Msat;
-use moneta_core::api::{ApiRequest, endpoint};
 use moneta_core::config::ClientConfig;
 use moneta_core::id::{ModuleInstanceId, OperationId};
-use moneta_core::invite::InviteCode;
-use moneta_core::{Decode, Secret};
 use moneta_module::client::{SubmitError, Turn};
-use moneta_net::api::{ApiConnector, CallError};
 use moneta_wallet::client::{
     AddressError, Deposit, DepositStatus, Machine, SendError, WalletClient, parse_fee,
     send_fee_call,
 };
 use moneta_wallet::words::{KIND as WALLET, WalletConfig};
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::amount::readable_sat;
 use super::failure::Failure;
@@ -58,44 +52,11 @@ pub async fn network(client: &Client) -> Option<Network> {
     config(client).await.map(|config| config.network)
 }
 
-/// The Bitcoin network of a federation that may be joined; `None` if it cannot be learned.
-pub async fn network_of_invite(invite: &InviteCode) -> Option<Network> {
-    let config = config_of_invite(invite).await?;
+/// The Bitcoin network of a federation that may be joined; `None` if it has no bitcoin module this
+/// program can use.
+pub fn network_of(config: &ClientConfig) -> Option<Network> {
     let entry = config.modules.values().find(|entry| entry.kind == WALLET)?;
     Some(WalletConfig::from_bytes(&entry.config.bytes).ok()?.network)
-}
-
-/// One attempt to obtain a config, agreed on by a threshold of guardians.
-async fn config_of_invite(invite: &InviteCode) -> Option<ClientConfig> {
-    let (mut attempt, asks) = Attempt::new(invite.clone());
-    let connector = ApiConnector::default();
-    let mut calls = JoinSet::new();
-    let ask_all = |calls: &mut JoinSet<_>, asks: Vec<Ask>| {
-        for ask in asks {
-            let (connector, secret) = (connector.clone(), invite.api_secret().cloned());
-            calls.spawn(async move {
-                let secret = secret.as_ref().map(Secret::expose);
-                let request = ApiRequest::new(Value::Null);
-                let call = connector.call(&ask.url, secret, endpoint::CLIENT_CONFIG, request);
-                let result = call.await.map_err(|error| match error {
-                    CallError::Rejected(error) => CallFailure::from_answer(error),
-                    other => CallFailure::unavailable(other),
-                });
-                (ask, result)
-            });
-        }
-    };
-    ask_all(&mut calls, asks);
-    while let Some(joined) = calls.join_next().await {
-        let Ok((ask, result)) = joined else { continue };
-        match attempt.answer(&ask, result) {
-            Step::Wait => {}
-            Step::Ask(asks) => ask_all(&mut calls, asks),
-            Step::Joined(config) => return Some(*config),
-            Step::Failed(_) => return None,
-        }
-    }
-    None
 }
 
 /// The address to receive at; `None` while the first one is searched.
@@ -110,16 +71,17 @@ pub async fn address(client: &Client) -> Result<Option<Address>, Failure> {
     Ok(client.act(instance, act).await?)
 }
 
-/// Whether the wallet searches its next address. Before it has that, later deposits are not seen.
-pub async fn is_searching(client: &Client) -> Result<bool, Failure> {
-    let Some(instance) = client.find_module(&WALLET) else { return Ok(false) };
+/// Whether the federation's log of deposits was read to its end, so that all of a restored wallet are
+/// known.
+pub async fn is_log_read(client: &Client) -> Result<bool, Failure> {
+    let instance = wallet(client)?;
     let read = client
         .with_driver(move |driver| {
             let wallet = driver.module::<WalletClient>(instance)?;
-            Some(wallet.is_searching(&driver.module_view(instance)))
+            Some(wallet.end_seen_at(&driver.module_view(instance)))
         })
         .await;
-    Ok(read.transpose()?.unwrap_or(false))
+    Ok(read.transpose()?.flatten().is_some())
 }
 
 /// The deposits found so far, each with its operation.

@@ -29,10 +29,11 @@ const OPERATIONS_SEARCHED: usize = 10_000;
 const QUESTION_HINT: &str = "too few guardians answer, or the network is slow. Nothing happened, so \
                              repeat the command; --timeout sets how long to wait";
 
-/// What to do when something that was begun had no end in time.
-const OPERATION_HINT: &str = "too few guardians answer, or the network is slow. Everything is kept \
-                              and goes on at the next command: `moneta history` lists it, `moneta \
-                              show ID --wait` waits for it; --timeout sets how long to wait";
+/// What to do when something that was begun had no end in time. A payment that is repeated then is paid
+/// twice.
+const OPERATION_HINT: &str = "too few guardians answer, or the network is slow. Nothing is lost and \
+                              nothing must be repeated: it goes on at the next command. `moneta \
+                              history` lists it, `moneta show ID --wait` waits for it";
 
 /// What a command is run with.
 pub struct Context {
@@ -156,18 +157,18 @@ impl Context {
         what: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.until(self.global.patience(), what, work, QUESTION_HINT).await
+        self.until(what, work, Failure::unavailable, QUESTION_HINT).await
     }
 
     /// Waits for the end of something that was begun, as long as the command may take.
     ///
-    /// Errors: `Unavailable` after that; it goes on at the next command.
+    /// Errors: `Pending` after that; it goes on at the next command.
     pub async fn follow<T>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.until(self.global.patience(), what, work, OPERATION_HINT).await
+        self.until(what, work, Failure::pending, OPERATION_HINT).await
     }
 
     /// [`Context::follow`], for ever unless the command line sets a limit.
@@ -184,17 +185,17 @@ impl Context {
 
     async fn until<T>(
         &self,
-        patience: Duration,
         what: &str,
         work: impl Future<Output = Result<T, Failure>>,
+        late: impl FnOnce(String) -> Failure,
         hint: &str,
     ) -> Result<T, Failure> {
+        let patience = self.global.patience();
         match tokio::time::timeout(patience, self.screen.wait(what, work)).await {
             Ok(result) => result,
             Err(_) => {
                 let seconds = patience.as_secs();
-                let late = format!("{what}: not done after {seconds} s");
-                Err(Failure::unavailable(late).hint(hint))
+                Err(late(format!("{what}: not done after {seconds} s")).hint(hint))
             }
         }
     }

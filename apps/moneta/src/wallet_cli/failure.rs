@@ -6,7 +6,8 @@
 //! | 1 | `broken` | something that should not happen; nothing was guessed |
 //! | 2 | `usage` | the command line is wrong |
 //! | 3 | `refused` | the input is bad or the money is not there: the same call fails again |
-//! | 4 | `unavailable` | the world failed: repeating the same command is safe |
+//! | 4 | `unavailable` | the world failed before anything was begun: repeating the same command is safe |
+//! | 5 | `pending` | begun, not ended in time: it goes on by itself, and repeating would do it twice |
 //! | 130, 143 | - | ended by Ctrl-C or SIGTERM; what was decided goes on at the next command |
 
 use moneta_client::driver::{ActError, BeginError};
@@ -31,6 +32,8 @@ pub enum Kind {
     Refused,
     /// The world failed; the same call may succeed later and is safe to repeat.
     Unavailable,
+    /// Something was begun that has no end yet. It goes on at the next command, whichever that is.
+    Pending,
 }
 
 impl Kind {
@@ -41,6 +44,7 @@ impl Kind {
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Unavailable => 4,
+            Self::Pending => 5,
         }
     }
 }
@@ -76,6 +80,11 @@ impl Failure {
     /// The world failed.
     pub fn unavailable(message: impl ToString) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+
+    /// Something goes on.
+    pub fn pending(message: impl ToString) -> Self {
+        Self::new(Kind::Pending, message)
     }
 
     /// Says what to do about it.
@@ -150,7 +159,8 @@ impl From<EnterError> for Failure {
             EnterError::Join(error) => error.into(),
             EnterError::Versions(error) => Self::refused(format!("cannot join: {error}")),
             EnterError::Store(error) => error.into(),
-            other => Self::broken(other),
+            other => Self::unavailable(other)
+                .hint("check your connection; nothing was joined, so repeat the command"),
         }
     }
 }
@@ -189,8 +199,9 @@ impl From<WaitError> for Failure {
             WaitError::Unknown(_) => {
                 Self::refused(error).hint("`moneta history` lists the operations")
             }
-            _ => Self::unavailable(error)
-                .hint("repeat the command; what was decided goes on by itself"),
+            _ => Self::pending(error).hint(
+                "what was begun goes on at the next command; `moneta history` tells what became of it",
+            ),
         }
     }
 }
@@ -265,8 +276,8 @@ mod tests {
 
     #[test]
     fn exit_codes_are_the_documented_ones() {
-        let kinds = [Kind::Broken, Kind::Usage, Kind::Refused, Kind::Unavailable];
-        assert_eq!(kinds.map(Kind::exit_code), [1, 2, 3, 4]);
+        let kinds = [Kind::Broken, Kind::Usage, Kind::Refused, Kind::Unavailable, Kind::Pending];
+        assert_eq!(kinds.map(Kind::exit_code), [1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Entry {
         let id: String = self.operation_id.to_string().chars().take(SHORT_ID).collect();
         let time = readable_time(moneta_module::client::Timestamp(self.begun_ms));
         let amount = self.amount_msat.map(|msat| readable(Msat(msat))).unwrap_or_default();
-        format!("{id}  {}  {:<9}  {amount:>20}  {}", style.faint(time), self.kind, self.mark(style))
+        format!("{id}  {}  {:<8}  {amount:>18}  {}", style.faint(time), self.kind, self.mark(style))
     }
 
     /// The state, coloured.

@@ -1,9 +1,10 @@
 //! `moneta join`.
 
 use bitcoin::Network;
-use moneta_client::online::{Client, Wallet, WalletError};
+use moneta_client::online::{Client, Wallet, WalletError, preview};
 use moneta_core::id::FederationId;
 use moneta_core::invite::InviteCode;
+use moneta_net::api::ApiConnector;
 use serde::Serialize;
 
 use super::coins;
@@ -44,11 +45,17 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let invite = parse_invite(invite)?;
     let folder = context.folder()?;
-    let (wallet, new_wallet) = match Wallet::open(&folder, client_kinds()) {
-        Err(WalletError::Missing { .. }) => (Wallet::create(&folder, client_kinds())?, true),
-        opened => (opened?, false),
+    let wallet = match Wallet::open(&folder, client_kinds()) {
+        Err(WalletError::Missing { .. }) => None,
+        opened => Some(opened?),
     };
-    check_network(context, &wallet, &invite, network).await?;
+    check_network(context, wallet.as_ref(), &invite, network).await?;
+    let wallet = match wallet {
+        Some(wallet) => wallet,
+        None => Wallet::create(&folder, client_kinds())?,
+    };
+    // Also if an earlier command made it and could not join.
+    let new_wallet = context.names(&wallet).await?.is_empty();
     let joining = async { Ok(wallet.join(&invite).await?) };
     let client = context.within("joining", joining).await?;
     let report = Joined {
@@ -64,21 +71,24 @@ pub(super) async fn run(
 /// Refuses a federation on another Bitcoin network than the wanted one, or than the wallet's
 /// other federations are on: test coins must not look like money.
 ///
-/// Errors: the networks differ. A federation whose network cannot be learned before joining is
-/// let through; joining itself says what is wrong with it.
+/// Errors: the networks differ, or the federation cannot be asked. One without a bitcoin module that
+/// this program can use is let through.
 async fn check_network(
     context: &Context,
-    wallet: &Wallet,
+    wallet: Option<&Wallet>,
     invite: &InviteCode,
     wanted: Option<Network>,
 ) -> Result<(), Failure> {
-    let wanted = match wanted {
-        Some(network) => Some(network),
-        None => wallets_network(context, wallet).await?,
+    let wanted = match (wanted, wallet) {
+        (Some(network), _) => Some(network),
+        (None, Some(wallet)) => wallets_network(context, wallet).await?,
+        (None, None) => None,
     };
     let Some(wanted) = wanted else { return Ok(()) };
-    let learning = async { Ok(coins::network_of_invite(invite).await) };
-    match context.within("asking for the federation's network", learning).await? {
+    let connector = ApiConnector::default();
+    let learning = async { Ok(preview(&connector, invite).await?) };
+    let config = context.within("asking for the federation's network", learning).await?;
+    match coins::network_of(&config) {
         Some(found) if found != wanted => Err(wrong_network(found, wanted)),
         _ => Ok(()),
     }

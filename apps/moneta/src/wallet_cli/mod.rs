@@ -4,7 +4,8 @@
 //! closes the folder. What it could not wait for is durable and goes on at the next command.
 //! Nothing here decides about money; that is in the crates.
 //!
-//! * [`args`] is the command line, [`failure`] the exit codes, [`screen`] what is printed where.
+//! * [`args`] is the command line, [`failure`] the exit codes, [`screen`] what is printed where,
+//!   `questions` what is asked.
 //! * [`context`] opens the wallet and waits; [`money`] and [`coins`] speak with its modules.
 //! * Every other file is one command. Its result is a `Report`: JSON and text of the same facts.
 
@@ -21,6 +22,7 @@ mod info;
 mod join;
 mod meta;
 pub mod money;
+mod questions;
 mod receive;
 mod recover;
 pub mod screen;

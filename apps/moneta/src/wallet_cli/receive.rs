@@ -34,7 +34,7 @@ impl Report for Received {
 /// Runs the command.
 pub(super) async fn run(context: &Context, ecash: &str) -> Result<(), Failure> {
     let ecash = match ecash {
-        "-" => parse_ecash(&context.screen.read_input("E-cash:")?)?,
+        "-" => parse_ecash(&context.screen.read_input("E-cash:").await?)?,
         text => parse_ecash(text)?,
     };
     let wallet = context.wallet()?;

@@ -3,7 +3,7 @@
 //! The words come from standard input, never from the command line, where every user of the machine
 //! sees them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moneta_client::history::Operation;
 use moneta_client::online::{Client, Wallet, WalletError};
@@ -25,8 +25,6 @@ const OPERATIONS: usize = 1000;
 /// How long deposits may keep the command, after the notes were found. Those that are not claimed
 /// by then are claimed by a later command.
 const DEPOSITS: Duration = Duration::from_secs(30);
-/// How long the scanner reads on before nothing more is expected. It asks every second at the latest.
-const READ_ON: Duration = Duration::from_secs(3);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -61,7 +59,7 @@ impl Report for Recovered {
 /// Runs the command.
 pub(super) async fn run(context: &Context, invite: &str, doubled: bool) -> Result<(), Failure> {
     let invite = parse_invite(invite)?;
-    let typed = context.screen.read_input("The 12 words, in order:")?;
+    let typed = context.screen.read_input("The 12 words, in order:").await?;
     let words: Words = typed.parse().map_err(Failure::refused).map_err(|failure| {
         failure.hint("write all words in one line, in order, with spaces between")
     })?;
@@ -144,16 +142,10 @@ async fn notes_found(client: &Client) -> Result<(), Failure> {
 /// Waits until every deposit was found and claimed. Returns how many operations are still under way.
 ///
 /// The scanner reads the federation's log and stops at each address of ours to search the next one,
-/// which takes some seconds. It is done when it has read on for a while without finding one.
+/// which takes some seconds.
 async fn deposits_claimed(client: &Client) -> Result<usize, Failure> {
     if coins::wallet(client).is_ok() {
-        let mut reading = Instant::now();
-        while reading.elapsed() < READ_ON {
-            // Tells the scanner that somebody waits.
-            coins::address(client).await?;
-            if coins::is_searching(client).await? {
-                reading = Instant::now();
-            }
+        while !coins::is_log_read(client).await? {
             tokio::time::sleep(LOOK).await;
         }
     }

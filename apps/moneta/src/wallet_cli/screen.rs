@@ -2,23 +2,22 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::failure::Failure;
 
 /// Waiting that takes longer than this is worth a word.
 const QUIET: Duration = Duration::from_secs(1);
 /// Between two words on a terminal.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_secs(1);
 /// Between two words in a log file.
 const LOG_TICK: Duration = Duration::from_secs(30);
-/// No input of a person or script is longer: the longest is e-cash of thousands of notes.
-const MAX_INPUT_BYTES: u64 = 4 * 1024 * 1024;
+/// Columns of a terminal that does not tell.
+const COLUMNS: usize = 80;
 
 /// A result of a command. JSON by its `Serialize`, one line; text for people.
 pub trait Report: Serialize {
@@ -159,6 +158,7 @@ impl Screen {
     /// Tells a person something beside the result.
     pub fn note(&self, text: &str) {
         if !self.json {
+            self.clear_progress();
             eprintln!("{text}");
         }
     }
@@ -167,6 +167,31 @@ impl Screen {
     pub fn end_line(&self) {
         if self.err_is_terminal {
             eprintln!();
+        }
+    }
+
+    /// Whether somebody can be asked.
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal() && self.err_is_terminal
+    }
+
+    fn clear_progress(&self) {
+        if self.err_is_terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    /// Shows progress in one line, which the next progress replaces.
+    fn show_progress(&self, what: &str, seconds: u64) {
+        if self.err_is_terminal {
+            let columns = rustix::termios::tcgetwinsize(io::stderr()).map(|size| size.ws_col);
+            let columns = columns.map_or(COLUMNS, usize::from);
+            self.clear_progress();
+            eprint!("{}", self.err.faint(progress(what, seconds, columns)));
+            // Progress that cannot be shown is no reason to stop.
+            let _ = io::stderr().flush();
+        } else if !self.json {
+            eprintln!("{what} ... {seconds} s");
         }
     }
 
@@ -179,79 +204,18 @@ impl Screen {
         loop {
             match tokio::time::timeout(pause, &mut work).await {
                 Ok(value) => {
-                    if said && self.err_is_terminal {
-                        eprint!("\r\x1b[K");
+                    if said {
+                        self.clear_progress();
                     }
                     return value;
                 }
                 Err(_) => {
-                    let seconds = start.elapsed().as_secs();
-                    if self.err_is_terminal {
-                        eprint!("\r\x1b[K{}", self.err.faint(format!("{what} ... {seconds} s")));
-                        // Progress that cannot be shown is no reason to stop.
-                        let _ = io::stderr().flush();
-                    } else if !self.json {
-                        eprintln!("{what} ... {seconds} s");
-                    }
+                    self.show_progress(what, start.elapsed().as_secs());
                     pause = if self.err_is_terminal { TICK } else { LOG_TICK };
                     said = true;
                 }
             }
         }
-    }
-
-    /// Asks a question that `y` answers with yes.
-    ///
-    /// Errors: nobody is there to answer.
-    pub fn confirm(&self, question: &str) -> Result<bool, Failure> {
-        self.ask_person(question, "repeat the command with --yes to do it without being asked")?;
-        Ok(matches!(read_line()?.trim(), "y" | "Y" | "yes"))
-    }
-
-    /// Whether somebody can be asked.
-    pub fn can_ask(&self) -> bool {
-        io::stdin().is_terminal() && self.err_is_terminal
-    }
-
-    /// Reads a text from standard input: one line from a person, everything from a script.
-    pub fn read_input(&self, question: &str) -> Result<Zeroizing<String>, Failure> {
-        if self.can_ask() {
-            self.ask_person(question, "")?;
-            return read_line();
-        }
-        let mut text = Zeroizing::new(String::new());
-        let mut input = io::stdin().lock().take(MAX_INPUT_BYTES + 1);
-        input
-            .read_to_string(&mut text)
-            .map_err(|error| Failure::refused(format!("cannot read standard input: {error}")))?;
-        if text.len() as u64 > MAX_INPUT_BYTES {
-            return Err(Failure::refused("the text on standard input is too long"));
-        }
-        Ok(text)
-    }
-
-    /// Asks for a secret without showing what is typed.
-    ///
-    /// Errors: nobody is there to answer; `otherwise` says what to do then.
-    pub fn ask_secret(
-        &self,
-        question: &str,
-        otherwise: &str,
-    ) -> Result<Zeroizing<String>, Failure> {
-        self.ask_person(question, otherwise)?;
-        let typed = without_echo(read_line);
-        eprintln!();
-        let typed = typed?;
-        Ok(Zeroizing::new(typed.trim_end_matches(['\r', '\n']).to_owned()))
-    }
-
-    fn ask_person(&self, question: &str, otherwise: &str) -> Result<(), Failure> {
-        if !self.can_ask() {
-            let failure = Failure::refused("nobody is there to be asked");
-            return Err(failure.hint(otherwise));
-        }
-        eprint!("{question} ");
-        io::stderr().flush().map_err(Failure::broken)
     }
 
     fn print(&self, line: &str) -> io::Result<()> {
@@ -260,28 +224,13 @@ impl Screen {
     }
 }
 
-fn read_line() -> Result<Zeroizing<String>, Failure> {
-    let mut line = Zeroizing::new(String::new());
-    let mut input = io::stdin().lock().take(MAX_INPUT_BYTES);
-    input
-        .read_line(&mut line)
-        .map_err(|error| Failure::refused(format!("cannot read standard input: {error}")))?;
-    Ok(line)
-}
-
-/// Runs `read` while the terminal does not show what is typed.
-fn without_echo<T>(read: impl FnOnce() -> T) -> T {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-
-    let stdin = io::stdin();
-    let Ok(before) = tcgetattr(&stdin) else { return read() };
-    let mut hidden = before.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    // A terminal that cannot hide shows; the person sees that and can go on or not.
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &hidden);
-    let value = read();
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
-    value
+/// What is waited for and since when, cut so that it stays in one line: a second line would stay on
+/// the screen for ever.
+fn progress(what: &str, seconds: u64, columns: usize) -> String {
+    let time = format!(" ... {seconds} s");
+    let room = columns.saturating_sub(time.len() + 1);
+    let what: String = what.chars().take(room).collect();
+    format!("{what}{time}")
 }
 
 #[cfg(test)]
@@ -299,6 +248,15 @@ mod tests {
         let mut fields = Fields::default();
         fields.add("id", 7).add("federation", "F");
         assert_eq!(fields.text(Style::PLAIN), "id          7\nfederation  F");
+    }
+
+    #[test]
+    fn progress_stays_in_one_line_of_a_narrow_terminal() {
+        assert_eq!(progress("waiting for coins", 7, 80), "waiting for coins ... 7 s");
+        assert_eq!(progress("waiting for coins", 12, 20), "waiting fo ... 12 s");
+        for columns in [0, 1, 10, 20, 26] {
+            assert!(progress("waiting for coins", 12, columns).len() <= columns.max(9));
+        }
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ pub(super) async fn run(
             let (amount_msat, ecash) = (worth.0, ecash.to_string());
             context.screen.note(&format!(
                 "E-cash worth {}. Whoever has the text has the money; `moneta receive` takes it \
-                 back if nobody else did.",
+                 back if nobody else did, `moneta show` prints it again.",
                 readable(worth)
             ));
             context.screen.report(&Sent { operation_id, amount_msat, ecash })

@@ -1,6 +1,6 @@
 //! `moneta show`.
 
-use moneta_client::history::Event;
+use moneta_client::history::{Event, Operation};
 use moneta_client::online::Client;
 use moneta_module::client::Timestamp;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::amount::readable;
 use super::context::{Context, find_operation, settled};
 use super::failure::Failure;
 use super::history::Entry;
+use super::money;
 use super::screen::{Fields, Report, Style};
 use super::time::readable_time;
 
@@ -17,6 +18,8 @@ use super::time::readable_time;
 struct Shown {
     operation: Entry,
     events: Vec<Happened>,
+    /// The text that `send` printed, or would have printed if it had not been interrupted.
+    ecash: Option<String>,
 }
 
 /// An event, oldest first. Kinds and payloads: docs/protocol/guardian.md, section 9.
@@ -60,6 +63,10 @@ impl Report for Shown {
                 }
             }
         }
+        if let Some(ecash) = &self.ecash {
+            let title = "The e-cash, for whoever redeems it first:";
+            text.push_str(&format!("\n\n{title}\n{ecash}"));
+        }
         text
     }
 }
@@ -81,9 +88,21 @@ pub(super) async fn run(context: &Context, operation: &str, wait: bool) -> Resul
             let (operation, events) =
                 known.ok_or_else(|| Failure::broken("an operation is gone from the wallet"))?;
             let events = events.into_iter().map(Happened::from).collect();
-            context.screen.report(&Shown { operation: operation.into(), events })
+            let ecash = ecash(client, &operation).await?;
+            context.screen.report(&Shown { operation: operation.into(), events, ecash })
         })
         .await
+}
+
+/// The e-cash that was handed out, unless the operation is another.
+async fn ecash(client: &Client, operation: &Operation) -> Result<Option<String>, Failure> {
+    match money::mint(client) {
+        Ok(mint) if mint == operation.instance => {
+            let ecash = money::sent(client, mint, operation.id).await?;
+            Ok(ecash.map(|ecash| ecash.to_string()))
+        }
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +128,7 @@ mod tests {
                 at_ms: 1000,
                 payload: json!({"txid": "aa", "operation_id": "bb"}),
             }],
+            ecash: Some("fedimint0".to_owned()),
         };
         let shape = json!({
             "operation": {
@@ -119,10 +139,12 @@ mod tests {
                 "kind": "tx-created", "at_ms": 1000,
                 "payload": {"txid": "aa", "operation_id": "bb"},
             }],
+            "ecash": "fedimint0",
         });
         assert_eq!(json!(shown), shape);
         let text = shown.text(Style::PLAIN);
         assert!(text.contains("address    bcrt1q"), "{text}");
         assert!(text.contains("1970-01-01 00:00:01 UTC  tx-created\n  txid  aa"), "{text}");
+        assert!(text.ends_with("\nfedimint0"), "{text}");
     }
 }

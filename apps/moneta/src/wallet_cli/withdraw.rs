@@ -13,6 +13,10 @@ use super::context::{Context, settled};
 use super::failure::Failure;
 use super::screen::{Fields, Report, Style};
 
+/// What to do where nobody can be asked. A fee that nobody looked at must not be paid by mistake.
+const OTHERWISE: &str =
+    "nothing was sent; repeat the command with --yes to send without being asked";
+
 #[derive(Debug, Serialize)]
 struct Withdrawn {
     operation_id: OperationId,
@@ -51,7 +55,7 @@ pub(super) async fn run(
             let quote = context.within("asking for the fee", asking).await?;
             let shown = address.assume_checked_ref().to_string();
             context.screen.note(&description(&quote, &shown));
-            if !yes && context.screen.can_ask() && !context.screen.confirm("Send it? [y/N]")? {
+            if !yes && !context.screen.confirm("Send it? [y/N]", OTHERWISE).await? {
                 return Err(Failure::refused("not sent: you said no"));
             }
             let operation_id = coins::withdraw(client, &address, quote).await?;

@@ -255,6 +255,8 @@ txindex=1
 printtoconsole=0
 # A fresh wallet makes only the keys it needs.
 keypool=10
+# Half the time of a world's start would be the wallet waiting for the disk. Killing the process loses nothing.
+unsafesqlitesync=1
 # Every guardian polls, and some ask for many blocks at once.
 rpcthreads=16
 rpcworkqueue=512

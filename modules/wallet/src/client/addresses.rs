@@ -73,12 +73,6 @@ impl WalletClient {
         Err(AddressError::Searching { examined: SEARCH.get(state, &())?.unwrap_or(0) })
     }
 
-    /// Whether the next address is being searched. Deposits to it are seen once it is found, so a
-    /// restored wallet has found all of its deposits only after the last search.
-    pub fn is_searching(&self, state: &dyn Read) -> Result<bool, StoreError> {
-        SEARCH.contains(state, &())
-    }
-
     /// Has the wallet look for deposits every second for the next `for_ms` milliseconds.
     pub fn watch(&self, turn: &mut Turn<'_, Machine>, for_ms: u64) -> Result<(), StoreError> {
         let until = turn.now().after_ms(for_ms).0;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use moneta_core::api::{ApiRequest, endpoint::needs_password};
+use moneta_core::api::{ApiRequest, SetupStatus, endpoint, endpoint::needs_password};
 use moneta_core::{ApiUrl, Secret};
 use moneta_net::api::{ApiConnector, CallError};
 use serde::de::DeserializeOwned;
@@ -19,6 +19,9 @@ const PASSWORD_VARIABLES: [&str; 2] = ["MONETA_PASSWORD_API", "FM_PASSWORD_API"]
 /// Where the secret of a private federation may stand.
 const SECRET_VARIABLES: [&str; 3] =
     ["MONETA_API_SECRET", "MONETA_FORCE_API_SECRETS", "FM_FORCE_API_SECRETS"];
+
+/// An endpoint of our own guardians in setup: why the last ceremony failed, or null. Needs the password.
+const SETUP_FAILURE: &str = "moneta_setup_failure";
 
 /// One guardian, or several with one password.
 pub(super) struct Admin<'a> {
@@ -60,44 +63,67 @@ impl<'a> Admin<'a> {
         params: Value,
     ) -> Result<T, Failure> {
         let request = match needs_password(method) {
-            true => ApiRequest::with_password(params, self.password()?),
+            true => ApiRequest::with_password(params, self.password().await?),
             false => ApiRequest::new(params),
         };
-        let secret = self.api_secret.as_ref().map(Secret::expose);
         let what = format!("asking the guardian at {url}");
-        let calling = async {
-            let answer = self.connector.call(url, secret, method, request).await;
-            answer.map_err(|error| from_guardian(error, url))
-        };
-        let answer = self.context.within(&what, calling).await?;
+        let answer = self.context.within(&what, self.request(url, method, request)).await?;
         serde_json::from_value(answer).map_err(|error| {
             Failure::refused(format!("{url} answers {method} in a way unknown here: {error}"))
                 .hint("is it a guardian of a fitting release?")
         })
     }
 
-    fn password(&self) -> Result<Secret, Failure> {
-        if let Some(password) = self.password.get() {
-            return Ok(password.clone());
+    /// How far the guardian is, asked while something else says what is waited for.
+    pub(super) async fn setup_status(&self, url: &ApiUrl) -> Result<SetupStatus, Failure> {
+        let request = ApiRequest::new(Value::Null);
+        let answer = self.request(url, endpoint::SETUP_STATUS, request).await?;
+        serde_json::from_value(answer).map_err(Failure::refused)
+    }
+
+    /// Why the ceremony before this one failed, if it did, the guardian is one of ours, and its password
+    /// can be had without asking somebody.
+    pub(super) async fn setup_failure(&self, url: &ApiUrl) -> Option<String> {
+        let password = self.given_password().ok()??;
+        let request = ApiRequest::with_password(Value::Null, password);
+        let answer = self.request(url, SETUP_FAILURE, request).await.ok()?;
+        answer.as_str().map(str::to_owned)
+    }
+
+    async fn request(
+        &self,
+        url: &ApiUrl,
+        method: &str,
+        request: ApiRequest,
+    ) -> Result<Value, Failure> {
+        let secret = self.api_secret.as_ref().map(Secret::expose);
+        let answer = self.connector.call(url, secret, method, request).await;
+        answer.map_err(|error| from_guardian(error, url))
+    }
+
+    async fn password(&self) -> Result<Secret, Failure> {
+        if let Some(password) = self.given_password()? {
+            return Ok(password);
         }
-        let password = self.read_password()?;
+        let otherwise = "give the guardian's password in MONETA_PASSWORD_API or --password-file";
+        let typed = self.context.screen.ask_secret("The guardian's password:", otherwise).await?;
+        let password = Secret::new(typed.as_str());
         Ok(self.password.get_or_init(|| password).clone())
     }
 
-    fn read_password(&self) -> Result<Secret, Failure> {
+    /// The password, if it can be had without asking somebody.
+    fn given_password(&self) -> Result<Option<Secret>, Failure> {
+        if let Some(password) = self.password.get() {
+            return Ok(Some(password.clone()));
+        }
         if let Some(path) = &self.password_file {
             let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
                 Failure::refused(format!("cannot read {}: {error}", path.display()))
                     .hint("--password-file names a file that holds the password and nothing else")
             })?;
-            return Ok(Secret::new(text.trim_end_matches(['\r', '\n'])));
+            return Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))));
         }
-        if let Some(password) = variable(&PASSWORD_VARIABLES) {
-            return Ok(Secret::new(password));
-        }
-        let otherwise = "give the guardian's password in MONETA_PASSWORD_API or --password-file";
-        let typed = self.context.screen.ask_secret("The guardian's password:", otherwise)?;
-        Ok(Secret::new(typed.as_str()))
+        Ok(variable(&PASSWORD_VARIABLES).map(Secret::new))
     }
 }
 

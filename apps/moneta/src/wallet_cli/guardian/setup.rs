@@ -21,23 +21,38 @@ use crate::wallet_cli::screen::{Report, Style};
 /// Between two looks whether key generation is done.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A guardian that cannot be reached for so long has ended; switching from setup to operation keeps
-/// the port silent for a moment only.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// A guardian answers nobody while it generates keys. After so long somebody has not started yet, or
+/// the guardian has ended; from outside both look the same.
+const WORTH_A_WORD: Duration = Duration::from_secs(60);
+
+/// What to do after a failed ceremony.
+const SET_UP_ANEW: &str = "Hold the ceremony again: all guardians enter names and exchange new setup codes, \
+                           `moneta guardian setup set-local-params NAME`";
 
 #[derive(Debug, Serialize)]
 struct Status {
     status: SetupStatus,
+    /// Why the ceremony before this one failed; null also if no password was given.
+    failure: Option<String>,
 }
 
 impl Report for Status {
-    fn text(&self, _: Style) -> String {
-        match self.status {
-            SetupStatus::AwaitingLocalParams => "has no name yet".to_owned(),
-            SetupStatus::SharingConnectionCodes => "takes the other guardians' codes".to_owned(),
-            SetupStatus::ConsensusIsRunning => "the federation runs".to_owned(),
+    fn text(&self, style: Style) -> String {
+        let state = match self.status {
+            SetupStatus::AwaitingLocalParams => "has no name yet",
+            SetupStatus::SharingConnectionCodes => "takes the other guardians' codes",
+            SetupStatus::ConsensusIsRunning => "the federation runs",
+        };
+        match &self.failure {
+            Some(reason) => format!("{state}\n{}", failure_text(reason, style)),
+            None => state.to_owned(),
         }
     }
+}
+
+/// What a guardian in setup says of the ceremony before.
+pub(super) fn failure_text(reason: &str, style: Style) -> String {
+    format!("{} {reason}\n{SET_UP_ANEW}", style.bad("The ceremony before failed:"))
 }
 
 /// The code alone stands on standard output, so that it can be piped.
@@ -92,8 +107,10 @@ pub(super) async fn run(admin: &Admin<'_>, command: SetupCommand) -> Result<(), 
     let screen = &admin.context.screen;
     match command {
         SetupCommand::Status => {
-            let status = admin.call(endpoint::SETUP_STATUS, Value::Null).await?;
-            screen.report(&Status { status })
+            let status =
+                admin.call(endpoint::SETUP_STATUS, Value::Null).await.map_err(maybe_busy)?;
+            let failure = admin.setup_failure(&admin.url).await;
+            screen.report(&Status { status, failure })
         }
         SetupCommand::SetLocalParams(args) => {
             let params = local_params(args)?;
@@ -224,21 +241,31 @@ async fn federation(admin: &Admin<'_>, url: &ApiUrl) -> Result<Federation, Failu
 }
 
 /// Waits until key generation is done and the guardian serves the federation. Others may take their
-/// time to start theirs, so there is no limit while the guardian itself is there.
+/// time to start theirs, so there is no limit.
+///
+/// Errors: the ceremony failed, and why.
 async fn await_running(admin: &Admin<'_>, url: &ApiUrl) -> Result<(), Failure> {
+    let screen = &admin.context.screen;
     let what = format!("generating keys with the other guardians ({url})");
     let waiting = async {
-        let mut heard = Instant::now();
+        let (begun, mut said) = (Instant::now(), false);
         loop {
-            match admin.call_at(url, endpoint::SETUP_STATUS, Value::Null).await {
+            match admin.setup_status(url).await {
                 Ok(SetupStatus::ConsensusIsRunning) => return Ok(()),
-                Ok(_) => heard = Instant::now(),
+                // It has begun a new ceremony.
+                Ok(SetupStatus::AwaitingLocalParams) => {
+                    return Err(ceremony_failed(url, admin.setup_failure(url).await));
+                }
+                // The answer to the start may arrive before the guardian turns to it.
+                Ok(SetupStatus::SharingConnectionCodes) => {}
                 Err(failure) if failure.kind != Kind::Unavailable => return Err(failure),
-                Err(failure) if heard.elapsed() > SILENCE_LIMIT => {
-                    return Err(failure.hint(
-                        "key generation may have failed: look into the guardian's log. If it \
-                         names a guardian as the cause, all set up anew in empty data folders",
-                    ));
+                Err(_) if begun.elapsed() > WORTH_A_WORD && !said => {
+                    said = true;
+                    screen.note(
+                        "Still generating keys. A guardian that has not started keeps all others \
+                         waiting; the guardian's log names it. Ctrl-C ends the waiting, not the \
+                         ceremony; `moneta guardian setup status` tells how it went.",
+                    );
                 }
                 Err(_) => {}
             }
@@ -246,6 +273,22 @@ async fn await_running(admin: &Admin<'_>, url: &ApiUrl) -> Result<(), Failure> {
         }
     };
     admin.context.follow_on(&what, waiting).await
+}
+
+fn ceremony_failed(url: &ApiUrl, reason: Option<String>) -> Failure {
+    let reason = reason.unwrap_or_else(|| "the guardian's log says why".to_owned());
+    Failure::refused(format!("{url}: the ceremony failed: {reason}")).hint(SET_UP_ANEW)
+}
+
+/// A guardian that generates keys looks like one that is away.
+fn maybe_busy(failure: Failure) -> Failure {
+    match failure.kind {
+        Kind::Unavailable => failure.hint(
+            "while it generates keys with the others, a guardian answers nobody: wait until all \
+             have started. Else check the address given with --url and that monetad runs",
+        ),
+        _ => failure,
+    }
 }
 
 #[cfg(test)]
@@ -304,7 +347,18 @@ mod tests {
             json!(Code { setup_code: "fedimint0".into() }),
             json!({"setup_code": "fedimint0"})
         );
-        let status = Status { status: SetupStatus::SharingConnectionCodes };
-        assert_eq!(json!(status), json!({"status": "SharingConnectionCodes"}));
+        let status = Status { status: SetupStatus::SharingConnectionCodes, failure: None };
+        assert_eq!(json!(status), json!({"status": "SharingConnectionCodes", "failure": null}));
+    }
+
+    #[test]
+    fn failed_ceremony_is_told_with_its_reason_and_the_next_step() {
+        let (status, reason) = (SetupStatus::AwaitingLocalParams, "guardian 3 sent nonsense");
+        let text = Status { status, failure: Some(reason.to_owned()) }.text(Style::PLAIN);
+        assert!(text.contains(reason) && text.contains("set-local-params"), "{text}");
+        let url = "ws://127.0.0.1:1".parse().unwrap();
+        let failure = ceremony_failed(&url, Some(reason.to_owned()));
+        assert!(failure.message.ends_with(reason), "{failure}");
+        assert_eq!(failure.kind, Kind::Refused);
     }
 }

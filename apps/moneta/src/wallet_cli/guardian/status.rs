@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::admin::Admin;
+use super::setup::failure_text;
 use crate::wallet_cli::failure::Failure;
 use crate::wallet_cli::screen::{Fields, Report, Style};
 
@@ -19,6 +20,8 @@ use crate::wallet_cli::screen::{Fields, Report, Style};
 struct Status {
     url: String,
     setup: SetupStatus,
+    /// Why the ceremony before this one failed; null also if no password was given.
+    setup_failure: Option<String>,
     /// Absent before the federation runs.
     running: Option<Running>,
 }
@@ -58,11 +61,16 @@ impl Report for Status {
                 SetupStatus::ConsensusIsRunning => "running",
             };
             fields.add("state", state);
-            return fields.text(style);
+            let text = fields.text(style);
+            return match &self.setup_failure {
+                Some(reason) => format!("{text}\n{}", failure_text(reason, style)),
+                None => text,
+            };
         };
         let away = running.peers.values().filter(|peer| !peer.is_connected()).count();
         let state = match away {
             0 => style.good("running"),
+            1 => style.bad("running, 1 guardian not connected"),
             away => style.bad(format!("running, {away} guardians not connected")),
         };
         fields.add("state", state);
@@ -100,9 +108,6 @@ impl Peer {
             Some(session) => text.push_str(&format!(", last heard in session {session}")),
             None => text.push_str(", never heard"),
         }
-        if self.status.flagged {
-            text.push_str(&format!(", {}", style.bad("silent for a whole session")));
-        }
         text
     }
 }
@@ -117,7 +122,8 @@ async fn status(admin: &Admin<'_>) -> Result<Status, Failure> {
     let setup = admin.call(endpoint::SETUP_STATUS, Value::Null).await?;
     let url = admin.url.to_string();
     if setup != SetupStatus::ConsensusIsRunning {
-        return Ok(Status { url, setup, running: None });
+        let setup_failure = admin.setup_failure(&admin.url).await;
+        return Ok(Status { url, setup, setup_failure, running: None });
     }
     let view: StatusView = admin.call(endpoint::STATUS, Value::Null).await?;
     let links: P2pPeerStatus = admin.call(endpoint::P2P_CONNECTION_STATUS, Value::Null).await?;
@@ -139,7 +145,7 @@ async fn status(admin: &Admin<'_>) -> Result<Status, Failure> {
             .map(|session| session.0),
         peers: peers.collect(),
     };
-    Ok(Status { url, setup, running: Some(running) })
+    Ok(Status { url, setup, setup_failure: None, running: Some(running) })
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -170,7 +176,8 @@ mod tests {
             ]),
         };
         let setup = SetupStatus::ConsensusIsRunning;
-        Status { url: "ws://127.0.0.1:8174/".to_owned(), setup, running: Some(running) }
+        let url = "ws://127.0.0.1:8174/".to_owned();
+        Status { url, setup, setup_failure: None, running: Some(running) }
     }
 
     #[test]
@@ -180,7 +187,7 @@ mod tests {
                    "flagged": flagged, "rtt_ms": rtt_ms})
         };
         let shape = json!({
-            "url": "ws://127.0.0.1:8174/", "setup": "ConsensusIsRunning",
+            "url": "ws://127.0.0.1:8174/", "setup": "ConsensusIsRunning", "setup_failure": null,
             "running": {
                 "federation_id": "07".repeat(32), "invite": "fed1", "release": "0.13.0",
                 "session_count": 42, "ordering_ms": 80, "scheduled_shutdown": null,
@@ -192,14 +199,16 @@ mod tests {
         });
         assert_eq!(json!(running()), shape);
         let text = running().text(Style::PLAIN);
-        assert!(text.contains("running, 1 guardians not connected"), "{text}");
-        assert!(text.contains("not connected, never heard, silent"), "{text}");
+        assert!(text.contains("running, 1 guardian not connected"), "{text}");
+        assert!(text.contains("not connected, never heard"), "{text}");
     }
 
     #[test]
     fn guardian_in_setup_says_the_next_step() {
         let setup = SetupStatus::AwaitingLocalParams;
-        let text = Status { url: "ws://h".into(), setup, running: None }.text(Style::PLAIN);
-        assert!(text.contains("set-local-params NAME"), "{text}");
+        let setup_failure = Some("guardian 3 sent nonsense".to_owned());
+        let status = Status { url: "ws://h".into(), setup, setup_failure, running: None };
+        let text = status.text(Style::PLAIN);
+        assert!(text.contains("set-local-params NAME") && text.contains("nonsense"), "{text}");
     }
 }
