@@ -34,8 +34,9 @@ pub struct Operation {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Position in the log, from 0 without gaps.
-    pub position: u64,
+    /// Position in the log, from 0 without gaps. None for news that live listeners get and no log
+    /// keeps: it passes, and it may come again.
+    pub position: Option<u64>,
     /// The operation it belongs to.
     pub operation: Option<OperationId>,
     /// The module it happened in; none for transactions.
@@ -117,8 +118,19 @@ impl Operation {
 impl Event {
     pub(crate) fn new(position: u64, stored: StoredEvent) -> Self {
         let StoredEvent { operation, instance, kind, payload, at_ms, end } = stored;
-        let (payload, at) = (json(payload), Timestamp(at_ms));
+        let (position, payload, at) = (Some(position), json(payload), Timestamp(at_ms));
         Self { position, operation, instance, kind, payload, at, end }
+    }
+
+    /// News that no log keeps.
+    pub(crate) fn passing(
+        operation: Option<OperationId>,
+        kind: &'static str,
+        payload: Value,
+        at: Timestamp,
+    ) -> Self {
+        let kind = kind.to_owned();
+        Self { position: None, operation, instance: None, kind, payload, at, end: None }
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Owner {
     Submit(TransactionId),
     /// The question whether a transaction was accepted.
     Confirm(TransactionId),
+    /// The patience with a transaction whose fate is open.
+    Patience(TransactionId),
 }
 
 /// Owners that are to be looked at: now, in the order they were touched, or at a time.

@@ -78,11 +78,10 @@ impl Calls {
         }
     }
 
-    /// Returns the calls to be made.
+    /// Returns the calls to be made: those put out that were not given up since.
     pub(crate) fn take_outbox(&mut self) -> Vec<Request> {
-        let abandoned = &self.abandoned;
         let mut outbox = std::mem::take(&mut self.outbox);
-        outbox.retain(|request| !abandoned.contains(&request.id));
+        outbox.retain(|request| self.open.contains_key(&request.id));
         outbox
     }
 

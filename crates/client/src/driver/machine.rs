@@ -2,10 +2,9 @@
 
 use moneta_core::api::Method;
 use moneta_core::peers::FederationSize;
-use moneta_module::client::{Outcome, Stop, Target, Timestamp, Wait};
+use moneta_module::client::{Call, Outcome, Stop, Strategy, Target, Timestamp, Wait};
 use moneta_module::erased::AnyClient;
 use moneta_store::Read;
-use rand::RngCore;
 
 use super::calls::Asking;
 use super::tables::{FATES, Fate, StoredMachine};
@@ -17,33 +16,44 @@ pub(crate) struct Machine {
     pub(crate) stored: StoredMachine,
     pub(crate) wait: Wait,
     pub(crate) asking: Option<Asking>,
-    /// An outcome that the machine could not take at the time, and when it is offered again.
-    held: Option<(Outcome, Timestamp)>,
-    /// How often it was offered in vain.
+    /// When the machine waits again, after it could not take what came of its wait.
+    paused_until: Option<Timestamp>,
+    /// How often that happened in a row.
     repeats: u32,
+    /// Whether it came from the store and was not looked at since.
+    is_restored: bool,
 }
 
 impl Machine {
-    /// Has the machine wait.
+    /// Has the machine wait. What it asks for is begun by [`Machine::ask`].
     ///
     /// Errors: `Invariant` if the module cannot say for what.
-    pub(crate) fn arm(
-        stored: StoredMachine,
-        module: &dyn AnyClient,
-        size: FederationSize,
-        rng: &mut dyn RngCore,
-    ) -> Result<Self, Stop> {
+    pub(crate) fn arm(stored: StoredMachine, module: &dyn AnyClient) -> Result<Self, Stop> {
         let wait = module.wait(&stored.state, stored.origin.as_ref())?;
-        let asking = wait.call.as_ref().map(|call| {
-            let method = match call.target {
-                Target::Module(name) => Method::Module(stored.instance, name.to_owned()),
-                Target::Core(name) => Method::Core(name.to_owned()),
-            };
-            let first = (rng.next_u32() >> 1) as usize;
-            let query = Query::new(call.strategy, size, Pace::CALLS, first);
-            Asking::new(query, method, call.params.clone())
-        });
-        Ok(Self { stored, wait, asking, held: None, repeats: 0 })
+        let (asking, paused_until) = (None, None);
+        Ok(Self { stored, wait, asking, paused_until, repeats: 0, is_restored: false })
+    }
+
+    /// Marks the machine as found in the store.
+    pub(crate) fn restored(self) -> Self {
+        Self { is_restored: true, ..self }
+    }
+
+    /// Looks at the machine at `now`; returns whether it waits, rather than pauses.
+    ///
+    /// A clock that was set back while the wallet was closed lets a wait for a time last as long
+    /// as it was meant to when it began, not until the old clock's time.
+    pub(crate) fn look(&mut self, now: Timestamp) -> bool {
+        if std::mem::take(&mut self.is_restored) {
+            let set_back_ms = self.stored.saved_ms.saturating_sub(now.0);
+            if let Some(until) = &mut self.wait.until {
+                *until = Timestamp(until.0.saturating_sub(set_back_ms));
+            }
+        }
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        self.paused_until.is_none()
     }
 
     /// Returns what came of the wait, if it is over.
@@ -55,9 +65,6 @@ impl Machine {
         view: &dyn Read,
         now: Timestamp,
     ) -> Result<Option<Outcome>, Stop> {
-        if let Some((outcome, due)) = &self.held {
-            return Ok((*due <= now).then(|| outcome.clone()));
-        }
         if let Some(wait) = self.wait.transaction {
             match FATES.get(view, &wait.txid)? {
                 Some(Fate::Accepted) if wait.accepted => return Ok(Some(Outcome::Accepted)),
@@ -80,17 +87,40 @@ impl Machine {
         Ok(due.then_some(Outcome::Due))
     }
 
-    /// Keeps an outcome that the machine cannot take now, to be offered again after a pause.
-    pub(crate) fn hold(&mut self, outcome: Outcome, now: Timestamp) {
-        let due = now.after_ms(Pace::MACHINES.delay_ms(self.repeats));
+    /// Returns the machine's question, which is begun if none is under way.
+    ///
+    /// `first` picks the guardian that is asked first where they are asked one after another.
+    pub(crate) fn ask(
+        &mut self,
+        size: FederationSize,
+        first: impl FnOnce() -> usize,
+    ) -> Option<&mut Asking> {
+        if let (None, Some(call)) = (&self.asking, &self.wait.call) {
+            let Call { target, params, strategy } = call;
+            let method = match target {
+                Target::Module(name) => Method::Module(self.stored.instance, (*name).to_owned()),
+                Target::Core(name) => Method::Core((*name).to_owned()),
+            };
+            let first = if *strategy == Strategy::JudgeOne { first() } else { 0 };
+            let query = Query::new(*strategy, size, Pace::CALLS, first);
+            self.asking = Some(Asking::new(query, method, params.clone()));
+        }
+        self.asking.as_mut()
+    }
+
+    /// Lets the machine rest, since it cannot go on now, and returns its question, which is over.
+    /// After the pause it waits for the same again: a call is then made anew, so that it is not
+    /// held for ever to an answer that was of no use.
+    pub(crate) fn pause(&mut self, now: Timestamp) -> Option<Asking> {
+        self.paused_until = Some(now.after_ms(Pace::MACHINES.delay_ms(self.repeats)));
         self.repeats = self.repeats.saturating_add(1);
-        self.held = Some((outcome, due));
+        self.asking.take()
     }
 
     /// When to look at the machine again, if nothing happens before.
     pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
-        if let Some((_, due)) = &self.held {
-            return Some(*due);
+        if self.paused_until.is_some() {
+            return self.paused_until;
         }
         let calls = self.asking.as_ref().and_then(|asking| asking.query.next_wakeup());
         [self.wait.until, calls].into_iter().flatten().min()

@@ -17,20 +17,28 @@
 //! thing again; each transaction without a fate is submitted again under the same id. So a crash
 //! before a commit undoes the turn, and a crash behind it repeats only calls, which are idempotent.
 //!
-//! After an error of the store drop the driver and open it again: what was committed is then seen.
+//! After an error of the store drop the driver and open it again: what was committed is then seen. A
+//! driver whose poll failed, or that does not know whether a commit happened, takes no more actions,
+//! so that nobody does twice what happened once.
 //!
-//! Trouble of one machine stays its own. `Stop::Later` keeps its outcome and offers it again with
-//! growing pauses; `Stop::Invariant` parks it, visible in [`crate::history::parked`] and tried once
-//! more at each open, since a newer release may know better.
+//! Trouble of one machine stays its own. `Stop::Later` has it wait for the same thing again after
+//! growing pauses, with calls made anew; `Stop::Invariant` parks it, visible in
+//! [`crate::history::parked`] and tried once more at each open, since a newer release may know better.
+//!
+//! Time is given and should not go backwards while a driver is open: pauses would last longer then.
+//! Between two lives it may: a machine's wait for a time keeps its length.
 
 mod agenda;
 mod calls;
 mod machine;
+mod machines;
 mod modules;
+mod servers;
 mod submission;
 pub(crate) mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transactions;
 mod turn;
 
 pub use calls::{Request, RequestId};
@@ -42,19 +50,19 @@ use std::collections::BTreeMap;
 use moneta_core::amount::{AmountUnit, Msat};
 use moneta_core::id::{ModuleInstanceId, OperationId, TransactionId};
 use moneta_core::peers::FederationSize;
-use moneta_core::transaction::ModuleFailure;
-use moneta_module::client::{ClientModule, Outcome, Stop, Timestamp, Turn};
+use moneta_module::client::{ClientModule, Stop, Timestamp, Turn};
 use moneta_store::{Batch, Order, Snapshot, Store, StoreError};
 use rand::RngCore;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::history::Event;
 use crate::query::CallFailure;
 use agenda::{Agenda, Owner};
 use calls::Calls;
 use machine::Machine;
-use submission::{Submission, confirm_call, fate_of_confirmation, fate_of_submission, submit_call};
-use tables::{BEGUN, FATES, Fate, MACHINES, PENDING, StoredMachine, module_scope};
+use servers::Servers;
+use submission::Submission;
+use tables::{BEGUN, MACHINES, PENDING, module_scope};
 use turn::{Effects, Place, TurnHost};
 
 /// How many steps one poll takes at most. A machine that never comes to rest then costs time, but
@@ -71,10 +79,29 @@ pub struct Driver {
     submissions: BTreeMap<TransactionId, Submission>,
     calls: Calls,
     agenda: Agenda,
+    servers: Servers,
     events: Vec<Event>,
+    /// Set when what is in memory may not be what is in the store any more.
+    is_stale: bool,
 }
 
-/// Why an action of the user did not happen. Nothing of it was written or sent.
+/// A transaction whose fate is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Which transaction.
+    pub txid: TransactionId,
+    /// The operation it belongs to.
+    pub operation: Option<OperationId>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// How often it was submitted to the guardians since the driver was opened.
+    pub attempts: u64,
+    /// Whether it has been open for so long that listeners were told (`tx-submission-stalled`).
+    pub is_stalled: bool,
+}
+
+/// Why an action of the user did not happen. Nothing of it was written or sent, unless the store
+/// says `CommitUnknown`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActError<E> {
@@ -120,12 +147,14 @@ impl Driver {
             submissions: BTreeMap::new(),
             calls: Calls::default(),
             agenda: Agenda::default(),
+            servers: Servers::new(size),
             events: Vec::new(),
+            is_stale: false,
         };
         let view = driver.store.snapshot();
         for row in MACHINES.scan(&view, Order::Ascending) {
             let (id, stored) = row?;
-            driver.arm(id, stored, Timestamp(0))?;
+            driver.restore(id, stored)?;
         }
         for row in PENDING.scan(&view, Order::Ascending) {
             let (txid, pending) = row?;
@@ -152,7 +181,8 @@ impl Driver {
 
     /// Takes an action of the user: one turn of the module `instance`, whose type is `M`.
     ///
-    /// Errors: nothing of the action happened. After `Store` open the driver again.
+    /// Errors: nothing of the action happened. After `Store` open the driver again; only that tells
+    /// whether an action happened whose commit ended in `CommitUnknown`.
     pub fn act<M: ClientModule, T, E>(
         &mut self,
         instance: ModuleInstanceId,
@@ -162,12 +192,15 @@ impl Driver {
         let module = self.modules.get(&instance);
         let module = module.and_then(|module| module.as_any().downcast_ref::<M>());
         let module = module.ok_or(ActError::NoSuchModule(instance))?;
+        if self.is_stale {
+            return Err(ActError::Store(StoreError::Stopped));
+        }
         let view = self.store.snapshot();
         let place = Place { now, instance, operation: None, origin: None };
         let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
         let value = action(module, &mut Turn::new(&mut host)).map_err(ActError::Action)?;
         let (batch, effects) = host.finish()?;
-        self.commit(batch, effects, now)?;
+        self.commit(batch, effects)?;
         Ok(value)
     }
 
@@ -175,16 +208,28 @@ impl Driver {
     ///
     /// Errors: the store failed. Open the driver again.
     pub fn poll(&mut self, now: Timestamp) -> Result<Vec<Request>, StoreError> {
+        if self.is_stale {
+            return Err(StoreError::Stopped);
+        }
         self.agenda.ring(now);
         for _ in 0..MAX_STEPS_PER_POLL {
-            match self.agenda.next() {
-                Some(Owner::Machine(id)) => self.step_machine(id, now)?,
-                Some(Owner::Submit(txid)) => self.step_submit(txid, now)?,
-                Some(Owner::Confirm(txid)) => self.step_confirm(txid, now)?,
-                None => break,
-            }
+            let Some(owner) = self.agenda.next() else { break };
+            // Whoever was to take this step is not on the agenda any more.
+            self.step(owner, now).inspect_err(|_| self.is_stale = true)?;
         }
         Ok(self.calls.take_outbox())
+    }
+
+    fn step(&mut self, owner: Owner, now: Timestamp) -> Result<(), StoreError> {
+        match owner {
+            Owner::Machine(id) => self.step_machine(id, now),
+            Owner::Submit(txid) => self.step_submit(txid, now),
+            Owner::Confirm(txid) => self.step_confirm(txid, now),
+            Owner::Patience(txid) => {
+                self.step_patience(txid, now);
+                Ok(())
+            }
+        }
     }
 
     /// Takes the answer to a call. What follows from it happens in the next [`Driver::poll`].
@@ -203,6 +248,7 @@ impl Driver {
             Owner::Confirm(txid) => {
                 self.submissions.get_mut(&txid).map(|submission| &mut submission.confirm.asking)
             }
+            Owner::Patience(_) => None,
         };
         if let Some(asking) = asking.and_then(Option::as_mut) {
             asking.query.answer(peer, result, now);
@@ -220,7 +266,8 @@ impl Driver {
         self.agenda.next_wakeup()
     }
 
-    /// Returns the events that were committed since the last call.
+    /// Returns the events that were committed since the last call, and passing news among them. They
+    /// pile up until they are taken.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
@@ -263,6 +310,18 @@ impl Driver {
         (self.submissions.len(), self.machines.len())
     }
 
+    /// The transactions whose fate is open.
+    pub fn unsettled(&self) -> Vec<Unsettled> {
+        let unsettled = |(txid, submission): (&TransactionId, &Submission)| Unsettled {
+            txid: *txid,
+            operation: submission.pending.operation,
+            created: Timestamp(submission.pending.created_ms),
+            attempts: submission.attempts,
+            is_stalled: submission.is_stalled(),
+        };
+        self.submissions.iter().map(unsettled).collect()
+    }
+
     /// The operations that still have machines running, with their number. An operation that has
     /// ended may be among them: its change is still on its way then. Machines that run for the
     /// wallet's whole life belong to no operation.
@@ -290,221 +349,18 @@ impl Driver {
         module.begin(&mut host, recovering)?;
         BEGUN.insert(host.wallet(), &instance, &());
         let (batch, effects) = host.finish()?;
-        Ok(self.commit(batch, effects, now)?)
-    }
-
-    fn step_machine(&mut self, id: MachineId, now: Timestamp) -> Result<(), StoreError> {
-        let Some(machine) = self.machines.get_mut(&id) else { return Ok(()) };
-        let Some(module) = self.modules.get(&machine.stored.instance) else { return Ok(()) };
-        match machine.outcome(&**module, &self.store.snapshot(), now) {
-            Ok(Some(outcome)) => self.advance(id, outcome, now),
-            Ok(None) => {
-                let owner = Owner::Machine(id);
-                if let Some(asking) = &mut machine.asking {
-                    self.calls.send(owner, asking, now);
-                }
-                self.agenda.set_timer(owner, machine.next_wakeup());
-                Ok(())
-            }
-            Err(Stop::Store(failure)) => Err(failure),
-            Err(stop) => self.park(id, &stop, now),
-        }
-    }
-
-    /// One turn of a machine.
-    fn advance(
-        &mut self,
-        id: MachineId,
-        outcome: Outcome,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(machine) = self.machines.get_mut(&id) else { return Ok(()) };
-        let stored = &machine.stored;
-        let Some(module) = self.modules.get(&stored.instance) else { return Ok(()) };
-        let view = self.store.snapshot();
-        let (instance, operation, origin) = (stored.instance, stored.operation, stored.origin);
-        let place = Place { now, instance, operation, origin };
-        let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
-        match module.advance(&mut host, &stored.state, outcome.clone()) {
-            Ok(Some(state)) => {
-                let next = StoredMachine { state, parked: None, ..stored.clone() };
-                MACHINES.insert(host.wallet(), &id, &next);
-                let (batch, effects) = host.finish()?;
-                self.commit(batch, effects, now)?;
-                self.dismiss(id);
-                self.arm(id, next, now)
-            }
-            Ok(None) => {
-                MACHINES.remove(host.wallet(), &id);
-                let (batch, effects) = host.finish()?;
-                self.commit(batch, effects, now)?;
-                self.dismiss(id);
-                Ok(())
-            }
-            Err(Stop::Store(failure)) => Err(failure),
-            Err(Stop::Later(reason)) => {
-                tracing::debug!(machine = id.0, reason, "machine goes on later");
-                machine.hold(outcome, now);
-                self.agenda.set_timer(Owner::Machine(id), machine.next_wakeup());
-                Ok(())
-            }
-            Err(stop) => self.park(id, &stop, now),
-        }
-    }
-
-    /// Has a machine wait. One whose module is not in use stays in the store.
-    fn arm(
-        &mut self,
-        id: MachineId,
-        stored: StoredMachine,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(module) = self.modules.get(&stored.instance) else { return Ok(()) };
-        match Machine::arm(stored.clone(), &**module, self.size, &mut *self.rng) {
-            Ok(machine) => {
-                self.machines.insert(id, machine);
-                self.agenda.touch(Owner::Machine(id));
-                Ok(())
-            }
-            Err(Stop::Store(failure)) => Err(failure),
-            Err(stop) => self.park_stored(id, stored, &stop, now),
-        }
-    }
-
-    /// Takes a machine out of memory, with its calls and timers.
-    fn dismiss(&mut self, id: MachineId) -> Option<StoredMachine> {
-        let Machine { stored, asking, .. } = self.machines.remove(&id)?;
-        asking.into_iter().for_each(|asking| self.calls.close(asking));
-        self.agenda.set_timer(Owner::Machine(id), None);
-        Some(stored)
-    }
-
-    fn park(&mut self, id: MachineId, stop: &Stop, now: Timestamp) -> Result<(), StoreError> {
-        match self.dismiss(id) {
-            Some(stored) => self.park_stored(id, stored, stop, now),
-            None => Ok(()),
-        }
-    }
-
-    fn park_stored(
-        &mut self,
-        id: MachineId,
-        stored: StoredMachine,
-        stop: &Stop,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let reason = stop.to_string();
-        let StoredMachine { instance, operation, origin, ref parked, .. } = stored;
-        if parked.as_ref() == Some(&reason) {
-            return Ok(());
-        }
-        tracing::error!(machine = id.0, %instance, reason, "machine parked");
-        let view = self.store.snapshot();
-        let place = Place { now, instance, operation, origin };
-        let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
-        host.note_of_driver("machine-parked", json!({ "module_id": instance, "reason": &reason }));
-        let stored = StoredMachine { parked: Some(reason), ..stored };
-        MACHINES.insert(host.wallet(), &id, &stored);
-        let (batch, effects) = host.finish()?;
-        self.commit(batch, effects, now)
-    }
-
-    fn pursue(&mut self, txid: TransactionId, submission: Submission) {
-        self.submissions.insert(txid, submission);
-        self.agenda.touch(Owner::Submit(txid));
-        self.agenda.touch(Owner::Confirm(txid));
-    }
-
-    fn step_submit(&mut self, txid: TransactionId, now: Timestamp) -> Result<(), StoreError> {
-        let Some(submission) = self.submissions.get_mut(&txid) else { return Ok(()) };
-        let Submission { pending, submit: round, .. } = submission;
-        if let Some((asking, outcome)) = round.outcome(now) {
-            self.calls.close(asking);
-            if let Some(fate) = fate_of_submission(&outcome) {
-                return self.settle(txid, fate, now);
-            }
-            if let Outcome::CallRefused { code, message } = outcome {
-                tracing::warn!(%txid, code, message, "guardians do not take the transaction");
-            }
-            round.pause(now);
-        }
-        round.begin_if_due(now, || submit_call(&pending.transaction, self.size));
-        if let Some(asking) = &mut round.asking {
-            self.calls.send(Owner::Submit(txid), asking, now);
-        }
-        self.agenda.set_timer(Owner::Submit(txid), round.next_wakeup());
-        Ok(())
-    }
-
-    fn step_confirm(&mut self, txid: TransactionId, now: Timestamp) -> Result<(), StoreError> {
-        let Some(submission) = self.submissions.get_mut(&txid) else { return Ok(()) };
-        let round = &mut submission.confirm;
-        if let Some((asking, outcome)) = round.outcome(now) {
-            self.calls.close(asking);
-            if let Some(fate) = fate_of_confirmation(&outcome, txid) {
-                return self.settle(txid, fate, now);
-            }
-            round.pause(now);
-        }
-        round.begin_if_due(now, || confirm_call(txid, self.size));
-        if let Some(asking) = &mut round.asking {
-            self.calls.send(Owner::Confirm(txid), asking, now);
-        }
-        self.agenda.set_timer(Owner::Confirm(txid), round.next_wakeup());
-        Ok(())
-    }
-
-    /// Records the fate of a transaction and wakes whoever waits for it.
-    fn settle(
-        &mut self,
-        txid: TransactionId,
-        fate: Fate,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(submission) = self.submissions.get(&txid) else { return Ok(()) };
-        let operation = submission.pending.operation;
-        let view = self.store.snapshot();
-        // The event is the driver's own, whatever instance the place names.
-        let instance = ModuleInstanceId::RESERVED;
-        let place = Place { now, instance, operation, origin: None };
-        let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
-        match &fate {
-            Fate::Accepted => {
-                let payload = json!({ "txid": txid, "operation_id": operation });
-                host.note_of_driver("tx-accepted", payload);
-            }
-            Fate::Rejected { error } => {
-                let error = error.to_text(|failure| match failure {
-                    ModuleFailure::Input(error) => format!("{error:?}"),
-                    ModuleFailure::Output(error) => format!("{error:?}"),
-                });
-                let payload = json!({ "txid": txid, "error": error, "operation_id": operation });
-                host.note_of_driver("tx-rejected", payload);
-            }
-        }
-        PENDING.remove(host.wallet(), &txid);
-        FATES.insert(host.wallet(), &txid, &fate);
-        let (batch, effects) = host.finish()?;
-        self.commit(batch, effects, now)?;
-
-        if let Some(Submission { submit, confirm, .. }) = self.submissions.remove(&txid) {
-            let askings = [submit.asking, confirm.asking];
-            askings.into_iter().flatten().for_each(|asking| self.calls.close(asking));
-        }
-        self.agenda.set_timer(Owner::Submit(txid), None);
-        self.agenda.set_timer(Owner::Confirm(txid), None);
-        for (id, machine) in &self.machines {
-            if machine.wait.transaction.is_some_and(|wait| wait.txid == txid) {
-                self.agenda.touch(Owner::Machine(*id));
-            }
-        }
-        Ok(())
+        Ok(self.commit(batch, effects)?)
     }
 
     /// Makes a turn durable, then sets going what it started.
-    fn commit(&mut self, batch: Batch, effects: Effects, now: Timestamp) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch, effects: Effects) -> Result<(), StoreError> {
+        if self.is_stale {
+            return Err(StoreError::Stopped);
+        }
         if !batch.is_empty() {
-            self.store.commit(batch)?;
+            self.store.commit(batch).inspect_err(|error| {
+                self.is_stale = !matches!(error, StoreError::NotCommitted { .. });
+            })?;
         }
         let Effects { machines, transactions, events } = effects;
         self.events.extend(events);
@@ -512,7 +368,7 @@ impl Driver {
             self.pursue(txid, Submission::new(pending));
         }
         for (id, stored) in machines {
-            self.arm(id, stored, now)?;
+            self.arm(id, stored).inspect_err(|_| self.is_stale = true)?;
         }
         Ok(())
     }

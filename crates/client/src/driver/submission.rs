@@ -11,7 +11,13 @@
 //! ever, so nothing can happen twice. A crash after the fate was reached and before it was committed
 //! reaches it again.
 //!
-//! Source: docs/protocol/core.md, sections 8.1 and 9.1.
+//! It is never given up: only the guardians can say what became of it, and until they do its notes
+//! are spoken for. While no threshold of them takes it, guardians are asked without end (0.25 s to
+//! 10 s each); while a threshold takes it and none accepts it, it is submitted again (2 s to 10
+//! min). Either way the user learns of it after a minute, then with growing pauses
+//! (`tx-submission-stalled`).
+//!
+//! Source: docs/protocol/core.md, sections 8.1 and 9.1; docs/protocol/guardian.md, section 9.
 
 use moneta_core::api::{Method, endpoint};
 use moneta_core::id::TransactionId;
@@ -32,6 +38,12 @@ pub(crate) struct Submission {
     pub(crate) pending: Pending,
     pub(crate) submit: Round,
     pub(crate) confirm: Round,
+    /// How often it was submitted to the guardians in this life of the driver.
+    pub(crate) attempts: u64,
+    /// When it counts as stalled (again). Set at the first look.
+    patience: Option<Timestamp>,
+    /// How often that was told.
+    told: u32,
 }
 
 /// One question that is asked again and again with pauses until it is decided.
@@ -46,7 +58,34 @@ pub(crate) struct Round {
 
 impl Submission {
     pub(crate) fn new(pending: Pending) -> Self {
-        Self { pending, submit: Round::new(Pace::RESUBMIT), confirm: Round::new(Pace::CALLS) }
+        let (submit, confirm) = (Round::new(Pace::RESUBMIT), Round::new(Pace::CALLS));
+        Self { pending, submit, confirm, attempts: 0, patience: None, told: 0 }
+    }
+
+    /// Whether listeners are to be told now that the fate has been open for long.
+    ///
+    /// The time before the first look does not count: the wallet may have been closed for a week.
+    pub(crate) fn lose_patience(&mut self, now: Timestamp) -> bool {
+        let is_over = self.patience.is_some_and(|end| end <= now);
+        self.told = self.told.saturating_add(u32::from(is_over));
+        if is_over || self.patience.is_none() {
+            self.patience = Some(now.after_ms(Pace::STALLED.delay_ms(self.told)));
+        }
+        is_over
+    }
+
+    pub(crate) fn patience_ends(&self) -> Option<Timestamp> {
+        self.patience
+    }
+
+    /// Whether listeners were told.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.told > 0
+    }
+
+    /// Since it was made, also in earlier lives.
+    pub(crate) fn elapsed_ms(&self, now: Timestamp) -> u64 {
+        now.0.saturating_sub(self.pending.created_ms)
     }
 }
 
@@ -55,11 +94,13 @@ impl Round {
         Self { asking: None, again: Timestamp(0), pace, repeats: 0 }
     }
 
-    /// Begins to ask if it is time.
-    pub(crate) fn begin_if_due(&mut self, now: Timestamp, ask: impl FnOnce() -> Asking) {
-        if self.asking.is_none() && self.again <= now {
+    /// Begins to ask if it is time; returns whether it does.
+    pub(crate) fn begin_if_due(&mut self, now: Timestamp, ask: impl FnOnce() -> Asking) -> bool {
+        let is_due = self.asking.is_none() && self.again <= now;
+        if is_due {
             self.asking = Some(ask());
         }
+        is_due
     }
 
     /// Returns what a threshold says, if the question is over; the asking is over then as well.

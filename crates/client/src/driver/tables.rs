@@ -58,6 +58,8 @@ pub(crate) struct StoredMachine {
     pub(crate) state: Vec<u8>,
     /// Set when an invariant did not hold: the machine stands still until a newer release.
     pub(crate) parked: Option<String>,
+    /// The clock when this state was reached.
+    pub(crate) saved_ms: u64,
 }
 
 /// A transaction that is submitted until its fate is known.
@@ -65,6 +67,7 @@ pub(crate) struct StoredMachine {
 pub(crate) struct Pending {
     pub(crate) operation: Option<OperationId>,
     pub(crate) transaction: Transaction,
+    pub(crate) created_ms: u64,
 }
 
 /// What became of a transaction.

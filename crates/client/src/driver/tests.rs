@@ -219,6 +219,112 @@ fn machine_that_cannot_go_on_now_is_tried_again_and_others_run() {
     assert_eq!(world.driver().pending(), (0, 0));
 }
 
+/// A machine that could not go on was offered the same refusal again and again, and the guardians
+/// were never asked a second time before the wallet was closed and opened.
+#[test]
+fn refused_call_is_made_again_after_a_pause() {
+    let mut world = World::new(4);
+    world.guardians =
+        vec![Guardian::Refusing, Guardian::Refusing, Guardian::Honest, Guardian::Honest];
+    world.act(|_: &Bank, turn| turn.spawn(&Step::Owed));
+    world.run();
+    assert_eq!(world.driver().pending(), (0, 1));
+    world.guardians = vec![Guardian::Honest; 4];
+    world.run_for(5_000);
+    assert_eq!(world.driver().pending(), (0, 0));
+    assert_eq!(world.driver().balance().unwrap(), Msat(400));
+}
+
+#[test]
+fn transaction_that_nobody_takes_is_told_after_a_minute_and_then_less_and_less_often() {
+    let mut world = World::new(4);
+    world.guardians = vec![Guardian::Dead; 4];
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.run_for(59_000);
+    let stalled = |world: &mut World| {
+        let events = world.driver_mut().take_events();
+        let stalled = events.into_iter().filter(|event| event.kind == "tx-submission-stalled");
+        stalled.collect::<Vec<_>>()
+    };
+    assert_eq!(stalled(&mut world), []);
+    assert!(!world.driver().unsettled()[0].is_stalled);
+    world.run_for(1_000);
+    let told = stalled(&mut world);
+    let unsettled = world.driver().unsettled()[0];
+    assert!(unsettled.is_stalled);
+    let expected = json!({
+        "txid": unsettled.txid, "operation_id": id, "attempt": 1, "elapsed_s": 60,
+    });
+    assert_eq!((told.len(), &told[0].payload, told[0].position), (1, &expected, None));
+    assert!(!kinds_of(&world, id).contains(&"tx-submission-stalled".to_owned()), "it passes");
+    // At 1, 3, 7, 15, 31 and 63 minutes.
+    world.run_for(63 * 60_000);
+    assert_eq!(stalled(&mut world).len(), 5);
+
+    // A restart is no reason for an alarm before anything was tried again.
+    world.restart();
+    world.run();
+    assert_eq!(stalled(&mut world), []);
+    world.guardians = vec![Guardian::Honest; 4];
+    world.restart();
+    world.run();
+    assert_eq!(end_of(&world, id), Some(End::Succeeded));
+    assert!(world.driver().unsettled().is_empty());
+}
+
+/// With a clock that was in the future for a while, timers of that time were due in years.
+#[test]
+fn clock_set_back_between_two_lives_does_not_lengthen_a_wait() {
+    let mut world = World::new(1);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let year_ms = 365 * 86_400_000;
+    world.now = world::START.after_ms(year_ms);
+    let at = world.now.after_ms(5_000);
+    world.act(move |bank, turn| spend_later(bank, turn, at));
+    world.run();
+    world.restart();
+    world.now = world::START;
+    world.run_for(4_000);
+    assert_eq!(world.driver().balance().unwrap(), Msat(1_000));
+    world.run_for(2_000);
+    assert_eq!(world.driver().balance().unwrap(), Msat(990));
+}
+
+/// The driver went on with what it had in memory, and an action made again was done twice.
+#[test]
+fn driver_that_does_not_know_whether_it_committed_takes_no_more_actions() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.disk.strike(1, Fault::FailAfter);
+    let unknown = world.try_act(|bank, turn| pay(bank, turn, 300, None));
+    assert!(matches!(unknown, Err(ActError::Store(StoreError::CommitUnknown { .. }))));
+    let again = world.try_act(|bank, turn| pay(bank, turn, 300, None));
+    assert!(matches!(again, Err(ActError::Store(StoreError::Stopped))));
+    let now = world.now;
+    assert!(matches!(world.driver_mut().poll(now), Err(StoreError::Stopped)));
+    world.restart();
+    world.run();
+    assert_eq!(world.driver().balance().unwrap(), Msat(690), "the first one happened");
+
+    world.disk.strike(1, Fault::Refuse);
+    let refused = world.try_act(|bank, turn| pay(bank, turn, 300, None));
+    assert!(matches!(refused, Err(ActError::Store(StoreError::NotCommitted { .. }))));
+    world.try_act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+}
+
+#[test]
+fn driver_whose_poll_failed_takes_no_more_actions() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|_: &Bank, turn| turn.spawn(&Step::Later { ready_at_ms: 0 }));
+    world.disk.strike(1, Fault::Refuse);
+    let now = world.now;
+    assert!(world.driver_mut().poll(now).is_err());
+    let act = world.try_act(|bank, turn| pay(bank, turn, 300, None));
+    assert!(matches!(act, Err(ActError::Store(StoreError::Stopped))));
+}
+
 #[test]
 fn machine_with_a_broken_invariant_is_parked_and_seen() {
     let mut world = World::new(4);

@@ -124,8 +124,9 @@ impl<'a> TurnHost<'a> {
         origin: Option<Origin>,
         state: Vec<u8>,
     ) -> Result<(), StoreError> {
-        let operation = self.place.operation;
-        self.try_spawn(StoredMachine { instance, operation, origin, state, parked: None })
+        let (operation, saved_ms) = (self.place.operation, self.place.now.0);
+        let parked = None;
+        self.try_spawn(StoredMachine { instance, operation, origin, state, parked, saved_ms })
     }
 
     fn try_note(
@@ -181,7 +182,8 @@ impl<'a> TurnHost<'a> {
     fn save(&mut self, built: &Built) -> Result<(), StoreError> {
         let txid = built.own.txid;
         let operation = self.place.operation;
-        let pending = Pending { operation, transaction: built.transaction.clone() };
+        let (transaction, created_ms) = (built.transaction.clone(), self.place.now.0);
+        let pending = Pending { operation, transaction, created_ms };
         PENDING.insert(&mut self.writes, &txid, &pending);
         self.effects.transactions.push((txid, pending));
         let payload = json!({ "txid": txid, "operation_id": operation });

@@ -21,6 +21,7 @@ mod pace;
 mod tests;
 
 pub use failure::CallFailure;
+pub(crate) use failure::harmless;
 pub use pace::Pace;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ pub struct Query {
     pace: Pace,
     /// By guardian number.
     peers: Vec<Peer>,
+    /// The latest answer of each guardian that gave one.
+    answers: BTreeMap<PeerId, Value>,
     /// The guardian that is asked first where they are asked one after another.
     first: usize,
     /// Whether something came in that was not judged yet.
@@ -57,7 +60,6 @@ pub struct Query {
 #[derive(Debug, Clone)]
 struct Peer {
     turn: Turn,
-    answer: Option<Value>,
     refusal: Option<(i32, String)>,
     /// How often it must be asked again; sets the next pause.
     repeats: u32,
@@ -85,9 +87,10 @@ impl Query {
             true => Turn::Resting,
             false => Turn::Due(Timestamp(0)),
         };
-        let peer = |index| Peer { turn: turn(index), answer: None, refusal: None, repeats: 0 };
+        let peer = |index| Peer { turn: turn(index), refusal: None, repeats: 0 };
         let peers = (0..size.total()).map(peer).collect();
-        Self { strategy, size, pace, peers, first, fresh: false, last_asked: None }
+        let answers = BTreeMap::new();
+        Self { strategy, size, pace, peers, answers, first, fresh: false, last_asked: None }
     }
 
     /// Returns the guardians to ask now, who count as asked from here on.
@@ -115,12 +118,12 @@ impl Query {
         let failed = result.is_err();
         match result {
             Ok(value) => {
-                state.answer = Some(value);
+                self.answers.insert(peer, value);
                 state.refusal = None;
                 state.turn = Turn::Resting;
             }
             Err(CallFailure::Refused { code, message }) => {
-                state.answer = None;
+                self.answers.remove(&peer);
                 state.refusal = Some((code, message));
                 state.turn = if once { Turn::Resting } else { state.pause(pace, now) };
             }
@@ -161,6 +164,15 @@ impl Query {
         }
     }
 
+    /// Of a finished query that asks one after another: the guardians that were asked and gave
+    /// nothing of use, because they were silent, refused, or answered wrongly.
+    pub fn let_down(&self) -> Vec<PeerId> {
+        let one = self.strategy == Strategy::JudgeOne;
+        let peers = self.size.peer_ids().zip(&self.peers);
+        // Those that were never asked rest, and so does the one whose answer was taken.
+        peers.filter(|(_, peer)| one && peer.turn != Turn::Resting).map(|(id, _)| id).collect()
+    }
+
     /// When somebody is to be asked next, if nothing comes in before.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let due = self.peers.iter().filter_map(|peer| match peer.turn {
@@ -193,8 +205,9 @@ impl Query {
         if let Some((value, _)) = most.filter(|_| count >= self.size.threshold()) {
             return Some(Outcome::Answer(value.clone()));
         }
-        let open = |peer: &&Peer| peer.answer.is_none() && peer.refusal.is_none();
-        let open = self.peers.iter().filter(open).count();
+        let refusals = self.peers.iter().filter(|peer| peer.refusal.is_some()).count();
+        // Whoever refused has no answer.
+        let open = self.size.total().saturating_sub(self.answers.len() + refusals);
         (count + open < self.size.threshold()).then_some(Outcome::Disagreement)
     }
 
@@ -205,13 +218,14 @@ impl Query {
     ) -> Result<Option<Outcome>, E> {
         // Every round that goes on forgets an answer, so it ends.
         loop {
-            let answers = self.answers();
-            if answers.is_empty() {
+            if self.answers.is_empty() {
                 return Ok(None);
             }
-            match judge(&answers)? {
-                Judgement::Enough => return Ok(Some(Outcome::Answers(answers))),
-                Judgement::Bad(bad) if bad.iter().any(|peer| answers.contains_key(peer)) => {
+            match judge(&self.answers)? {
+                Judgement::Enough => {
+                    return Ok(Some(Outcome::Answers(std::mem::take(&mut self.answers))));
+                }
+                Judgement::Bad(bad) if bad.iter().any(|peer| self.answers.contains_key(peer)) => {
                     for peer in bad {
                         self.forget(peer, now);
                     }
@@ -229,7 +243,7 @@ impl Query {
         now: Timestamp,
         mut judge: impl FnMut(&BTreeMap<PeerId, Value>) -> Result<Judgement, E>,
     ) -> Result<Option<Outcome>, E> {
-        for (peer, value) in self.answers() {
+        while let Some((peer, value)) = self.answers.pop_first() {
             let answer = BTreeMap::from([(peer, value)]);
             if judge(&answer)? == Judgement::Enough {
                 return Ok(Some(Outcome::Answers(answer)));
@@ -240,27 +254,21 @@ impl Query {
         Ok(None)
     }
 
-    fn answers(&self) -> BTreeMap<PeerId, Value> {
-        let peers = self.size.peer_ids().zip(&self.peers);
-        peers.filter_map(|(id, peer)| Some((id, peer.answer.clone()?))).collect()
-    }
-
     fn most_frequent_answer(&self) -> Option<(&Value, usize)> {
-        let answers = || self.peers.iter().filter_map(|peer| peer.answer.as_ref());
-        let count = |value: &Value| answers().filter(|other| *other == value).count();
-        answers().map(|value| (value, count(value))).max_by_key(|(_, count)| *count)
+        let count = |value: &Value| self.answers.values().filter(|other| *other == value).count();
+        self.answers.values().map(|value| (value, count(value))).max_by_key(|(_, count)| *count)
     }
 
     /// With a threshold of answers that do not decide, those guardians are asked again; their
     /// latest answers count until the new ones are here.
     fn ask_again_at_threshold(&mut self, now: Timestamp) {
         let pace = self.pace;
-        let answered = self.peers.iter().filter(|peer| peer.answer.is_some()).count();
-        if answered < self.size.threshold() {
+        if self.answers.len() < self.size.threshold() {
             return;
         }
-        for peer in &mut self.peers {
-            if peer.answer.is_some() && peer.turn == Turn::Resting {
+        for id in self.answers.keys() {
+            let peer = &mut self.peers[id.index()];
+            if peer.turn == Turn::Resting {
                 peer.turn = peer.pause(pace, now);
             }
         }
@@ -268,11 +276,10 @@ impl Query {
 
     fn forget(&mut self, peer: PeerId, now: Timestamp) {
         let pace = self.pace;
-        if let Some(peer) = self.peers.get_mut(peer.index()) {
-            peer.answer = None;
-            if peer.turn == Turn::Resting {
-                peer.turn = peer.pause(pace, now);
-            }
+        self.answers.remove(&peer);
+        let peer = self.peers.get_mut(peer.index()).filter(|peer| peer.turn == Turn::Resting);
+        if let Some(peer) = peer {
+            peer.turn = peer.pause(pace, now);
         }
     }
 
@@ -284,11 +291,14 @@ impl Query {
     }
 
     fn next_in_row(&self) -> Option<usize> {
-        let total = self.peers.len();
-        let mut row = (0..total).map(|step| (self.first + step) % total);
-        let waits = |peer: &Peer| peer.turn == Turn::Resting && peer.answer.is_none();
-        let one = self.strategy == Strategy::JudgeOne;
-        row.find(|index| one && waits(&self.peers[*index]))
+        if self.strategy != Strategy::JudgeOne {
+            return None;
+        }
+        let ids: Vec<PeerId> = self.size.peer_ids().collect();
+        let mut row = (0..ids.len()).map(|step| (self.first + step) % ids.len());
+        row.find(|index| {
+            self.peers[*index].turn == Turn::Resting && !self.answers.contains_key(&ids[*index])
+        })
     }
 
     fn head_start_end(&self) -> Option<Timestamp> {

@@ -17,6 +17,9 @@ impl Pace {
     pub const RESUBMIT: Self = Self::new(2_000, 600_000);
     /// Of machines that cannot go on now: they wait for something local or rare.
     pub const MACHINES: Self = Self::new(1_000, 300_000);
+    /// Of telling that a transaction is not accepted yet: guardians order in seconds, and a session
+    /// that hangs is mended in less than a minute.
+    pub const STALLED: Self = Self::new(60_000, 3_600_000);
     /// Of attempts to join (core.md 5.4).
     pub const JOIN: Self = Self::new(200, 5_000);
 

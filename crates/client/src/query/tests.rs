@@ -205,4 +205,5 @@ fn one_after_another_goes_on_to_the_next_on_failure_bad_answer_and_silence() {
     query.answer(PeerId::new(1), Ok(json!(true)), late);
     let expected = BTreeMap::from([(PeerId::new(1), json!(true))]);
     assert_eq!(query.outcome(late, good).unwrap(), Some(Outcome::Answers(expected)));
+    assert_eq!(query.let_down(), peers(&[0, 2, 3]));
 }

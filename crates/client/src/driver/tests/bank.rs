@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Later { ready_at_ms: u64 },
     /// Never goes on.
     Broken,
+    /// Is a bug.
+    Panics,
     /// Submits a transaction at a time.
     Timed { at_ms: u64 },
     /// Takes what three guardians say it is owed, if each names a number.
@@ -146,10 +148,13 @@ impl ClientModule for Bank {
                 return Err(Stop::Later("too early".to_owned()));
             }
             Step::Later { .. } => {}
+            Step::Panics => panic!("a bug, on purpose"),
             Step::Broken => return Err(Stop::Invariant("broken on purpose")),
             Step::Owed => {
-                let Outcome::Answers(answers) = outcome else {
-                    return Err(Stop::Invariant("asked for answers"));
+                let answers = match outcome {
+                    Outcome::Answers(answers) => answers,
+                    Outcome::CallRefused { message, .. } => return Err(Stop::Later(message)),
+                    _ => return Err(Stop::Invariant("asked for answers")),
                 };
                 let sum = answers.values().filter_map(Value::as_u64).sum();
                 give(turn, Msat(sum))?;

@@ -1,0 +1,142 @@
+//! The driver's steps with transactions: submit, ask for acceptance, settle.
+
+use moneta_core::id::{ModuleInstanceId, TransactionId};
+use moneta_core::transaction::ModuleFailure;
+use moneta_module::client::{Outcome, Timestamp};
+use moneta_store::StoreError;
+use serde_json::json;
+
+use super::Driver;
+use super::agenda::Owner;
+use super::submission::{
+    Submission, confirm_call, fate_of_confirmation, fate_of_submission, submit_call,
+};
+use super::tables::{FATES, Fate, PENDING};
+use super::turn::{Place, TurnHost};
+use crate::history::Event;
+
+impl Driver {
+    pub(super) fn pursue(&mut self, txid: TransactionId, submission: Submission) {
+        self.submissions.insert(txid, submission);
+        self.agenda.touch(Owner::Submit(txid));
+        self.agenda.touch(Owner::Confirm(txid));
+        self.agenda.touch(Owner::Patience(txid));
+    }
+
+    /// Tells listeners when a transaction's fate has been open for long.
+    pub(super) fn step_patience(&mut self, txid: TransactionId, now: Timestamp) {
+        let Some(submission) = self.submissions.get_mut(&txid) else { return };
+        if submission.lose_patience(now) {
+            let operation = submission.pending.operation;
+            let attempt = submission.attempts;
+            let elapsed_s = submission.elapsed_ms(now) / 1000;
+            tracing::warn!(%txid, attempt, elapsed_s, "transaction is not accepted yet");
+            let payload = json!({
+                "txid": txid, "operation_id": operation, "attempt": attempt, "elapsed_s": elapsed_s,
+            });
+            self.events.push(Event::passing(operation, "tx-submission-stalled", payload, now));
+        }
+        self.agenda.set_timer(Owner::Patience(txid), submission.patience_ends());
+    }
+
+    pub(super) fn step_submit(
+        &mut self,
+        txid: TransactionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(submission) = self.submissions.get_mut(&txid) else { return Ok(()) };
+        let Submission { pending, submit: round, attempts, .. } = submission;
+        if let Some((asking, outcome)) = round.outcome(now) {
+            self.calls.close(asking);
+            if let Some(fate) = fate_of_submission(&outcome) {
+                return self.settle(txid, fate, now);
+            }
+            if let Outcome::CallRefused { code, message } = outcome {
+                tracing::warn!(%txid, code, message, "guardians do not take the transaction");
+            }
+            round.pause(now);
+        }
+        let is_begun = round.begin_if_due(now, || submit_call(&pending.transaction, self.size));
+        *attempts = attempts.saturating_add(u64::from(is_begun));
+        if let Some(asking) = &mut round.asking {
+            self.calls.send(Owner::Submit(txid), asking, now);
+        }
+        self.agenda.set_timer(Owner::Submit(txid), round.next_wakeup());
+        Ok(())
+    }
+
+    pub(super) fn step_confirm(
+        &mut self,
+        txid: TransactionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(submission) = self.submissions.get_mut(&txid) else { return Ok(()) };
+        let round = &mut submission.confirm;
+        if let Some((asking, outcome)) = round.outcome(now) {
+            self.calls.close(asking);
+            if let Some(fate) = fate_of_confirmation(&outcome, txid) {
+                return self.settle(txid, fate, now);
+            }
+            round.pause(now);
+        }
+        round.begin_if_due(now, || confirm_call(txid, self.size));
+        if let Some(asking) = &mut round.asking {
+            self.calls.send(Owner::Confirm(txid), asking, now);
+        }
+        self.agenda.set_timer(Owner::Confirm(txid), round.next_wakeup());
+        Ok(())
+    }
+
+    /// Records the fate of a transaction and wakes whoever waits for it.
+    fn settle(
+        &mut self,
+        txid: TransactionId,
+        fate: Fate,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(submission) = self.submissions.get(&txid) else { return Ok(()) };
+        let operation = submission.pending.operation;
+        let view = self.store.snapshot();
+        // The event is the driver's own, whatever instance the place names.
+        let instance = ModuleInstanceId::RESERVED;
+        let place = Place { now, instance, operation, origin: None };
+        let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
+        match &fate {
+            Fate::Accepted => {
+                let payload = json!({ "txid": txid, "operation_id": operation });
+                host.note_of_driver("tx-accepted", payload);
+            }
+            Fate::Rejected { error } => {
+                let error = error.to_text(|failure| {
+                    let instance = match failure {
+                        ModuleFailure::Input(error) => error.instance,
+                        ModuleFailure::Output(error) => error.instance,
+                    };
+                    let module = self.modules.get(&instance);
+                    let text = module.and_then(|module| module.failure_text(failure));
+                    text.unwrap_or_else(|| format!("{failure:?}"))
+                });
+                let payload = json!({ "txid": txid, "error": error, "operation_id": operation });
+                host.note_of_driver("tx-rejected", payload);
+            }
+        }
+        PENDING.remove(host.wallet(), &txid);
+        FATES.insert(host.wallet(), &txid, &fate);
+        let (batch, effects) = host.finish()?;
+        self.commit(batch, effects)?;
+
+        if let Some(Submission { submit, confirm, .. }) = self.submissions.remove(&txid) {
+            let askings = [submit.asking, confirm.asking];
+            askings.into_iter().flatten().for_each(|asking| self.calls.close(asking));
+        }
+        for owner in [Owner::Submit(txid), Owner::Confirm(txid), Owner::Patience(txid)] {
+            self.agenda.set_timer(owner, None);
+        }
+        for (id, machine) in &self.machines {
+            if machine.wait.transaction.is_some_and(|wait| wait.txid == txid) {
+                self.agenda.touch(Owner::Machine(*id));
+            }
+        }
+        Ok(())
+    }
+}
