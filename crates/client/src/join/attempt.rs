@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{JoinError, Trouble, Witness};
-use crate::query::CallFailure;
+use crate::query::{CallFailure, harmless};
 
 /// A guardian to ask for `client_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Attempt {
     /// A config counts only if it has the invited id.
     fn check(&self, result: Result<Value, CallFailure>) -> Result<ClientConfig, Trouble> {
         let config = ClientConfig::deserialize(result?)
-            .map_err(|error| Trouble::Malformed(error.to_string()))?;
+            .map_err(|error| Trouble::Malformed(harmless(&error.to_string())))?;
         let federation = config.federation_id();
         if federation != self.invite.federation_id() {
             return Err(Trouble::OtherFederation(federation));
@@ -108,8 +108,13 @@ impl Attempt {
             Err(error) => return Step::Failed(JoinError::Peers(error)),
         };
         let invited = self.invite.peers();
+        let mut unproven = 0;
         let ask = |(peer, endpoint): (&PeerId, &moneta_core::config::PeerUrl)| {
-            let url = invited.get(peer).unwrap_or(&endpoint.url).clone();
+            // The id vouches for the addresses in the config, not for those in the invite.
+            let moved = invited.get(peer).filter(|url| **url != endpoint.url);
+            let moved = moved.filter(|_| unproven < size.max_faulty());
+            unproven += usize::from(moved.is_some());
+            let url = moved.unwrap_or(&endpoint.url).clone();
             Ask { peer: *peer, url, stage: Stage::All }
         };
         let asks = config.global.api_endpoints.iter().map(ask).collect();

@@ -92,6 +92,24 @@ fn config_that_too_few_guardians_confirm_is_refused() {
     assert!(error.to_string().contains("g-2"), "{error}");
 }
 
+/// The id covers the addresses in the config and neither keys nor modules. With an invite that names
+/// servers of their own for all guardians, somebody could stand for a federation that is not theirs.
+#[test]
+fn invite_cannot_move_more_guardians_than_may_be_faulty() {
+    let honest = config(4, "g");
+    let true_invite = invite(&honest, &[0, 1, 2, 3]);
+    let elsewhere = |peer: PeerId| {
+        let url = format!("wss://evil{}.example/", peer.index()).parse().unwrap();
+        (peer, url)
+    };
+    let apis = true_invite.peers().into_keys().map(elsewhere).collect();
+    let forged = InviteCode::new(apis, true_invite.federation_id(), None).unwrap();
+    let (mut attempt, asks) = Attempt::new(forged);
+    let all = all_asked(attempt.answer(&asks[0], Ok(honest)));
+    let moved = all.iter().filter(|ask| ask.url.to_string().contains("evil"));
+    assert_eq!(moved.count(), 1);
+}
+
 #[test]
 fn missing_secret_is_said() {
     let (mut attempt, asks) = Attempt::new(invite(&config(1, "g"), &[0]));
