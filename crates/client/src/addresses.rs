@@ -2,19 +2,27 @@
 //!
 //! The config says where they were at setup. Guardians that moved sign that; every guardian serves the
 //! statements of all, so one reachable guardian is enough to find the others. An answer with any
-//! statement that does not verify is dropped whole: its sender is faulty or out of date.
+//! statement that its guardian did not sign is dropped whole: its sender is faulty or out of date.
+//!
+//! One step further than the page: a statement that was signed and still is of no use (dated ahead,
+//! huge, no statement at all) costs only itself. Honest guardians pass on what a faulty one signs, so
+//! it could otherwise keep every wallet from learning where the others are.
 //!
 //! Source: docs/protocol/core.md, section 7.6.
 
 use std::collections::BTreeMap;
 
-use moneta_core::announcement::{SignedApiAnnouncement, SignedGuardianMetadata, current_url};
+use moneta_core::announcement::{
+    MetadataError, SignedApiAnnouncement, SignedGuardianMetadata, current_url,
+};
 use moneta_core::config::GlobalConfig;
 use moneta_core::id::PeerId;
 use moneta_core::url::ApiUrl;
 use moneta_core::{Decode, Encode};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::query::harmless;
 
 /// The signed addresses a wallet knows. Grows only: newer statements replace older ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -33,7 +41,7 @@ pub enum AddressesError {
     /// Refused: it speaks of a guardian that does not exist.
     #[error("the answer names guardian {0}, who does not exist")]
     UnknownGuardian(PeerId),
-    /// Refused: a signature or time in it is wrong.
+    /// Refused: a signature in it is wrong.
     #[error("the statement of guardian {0} in the answer does not verify")]
     Invalid(PeerId),
     /// Refused: the federation is too old to sign addresses.
@@ -50,7 +58,10 @@ impl SignedAddresses {
         config: &GlobalConfig,
         answer: &Value,
     ) -> Result<bool, AddressesError> {
-        let verify = |statement: &SignedApiAnnouncement, key: &_| statement.verify(key);
+        let verify = |statement: &SignedApiAnnouncement, key: &_| match statement.verify(key) {
+            true => Verdict::Good,
+            false => Verdict::Forged,
+        };
         let statements = verified(config, answer, verify)?;
         let mut changed = false;
         for (peer, new) in statements {
@@ -73,7 +84,11 @@ impl SignedAddresses {
         now_secs: u64,
     ) -> Result<bool, AddressesError> {
         let verify =
-            |statement: &SignedGuardianMetadata, key: &_| statement.verify(key, now_secs).is_ok();
+            |statement: &SignedGuardianMetadata, key: &_| match statement.verify(key, now_secs) {
+                Ok(()) => Verdict::Good,
+                Err(MetadataError::Signature) => Verdict::Forged,
+                Err(_) => Verdict::Useless,
+            };
         let statements = verified(config, answer, verify)?;
         let mut changed = false;
         for (peer, new) in statements {
@@ -99,21 +114,38 @@ impl SignedAddresses {
     }
 }
 
-fn verified<T: for<'de> Deserialize<'de>>(
+/// The longest statement that is kept, in bytes. Real ones take some hundred.
+const MAX_STATEMENT_BYTES: usize = 16 * 1024;
+
+enum Verdict {
+    Good,
+    /// Signed, but of no use.
+    Useless,
+    /// Not by the guardian it is of.
+    Forged,
+}
+
+fn verified<T: Encode + for<'de> Deserialize<'de>>(
     config: &GlobalConfig,
     answer: &Value,
-    verify: impl Fn(&T, &bitcoin::secp256k1::PublicKey) -> bool,
+    verify: impl Fn(&T, &bitcoin::secp256k1::PublicKey) -> Verdict,
 ) -> Result<BTreeMap<PeerId, T>, AddressesError> {
     let keys = config.broadcast_public_keys.as_ref().ok_or(AddressesError::NoKeys)?;
-    let statements = BTreeMap::<PeerId, T>::deserialize(answer)
-        .map_err(|error| AddressesError::Malformed(error.to_string()))?;
-    for (peer, statement) in &statements {
-        let key = keys.get(peer).ok_or(AddressesError::UnknownGuardian(*peer))?;
-        if !verify(statement, key) {
-            return Err(AddressesError::Invalid(*peer));
+    let statements = BTreeMap::<PeerId, Value>::deserialize(answer)
+        .map_err(|error| AddressesError::Malformed(harmless(&error.to_string())))?;
+    let mut good = BTreeMap::new();
+    for (peer, statement) in statements {
+        let key = keys.get(&peer).ok_or(AddressesError::UnknownGuardian(peer))?;
+        let Ok(statement) = T::deserialize(statement) else { continue };
+        match verify(&statement, key) {
+            Verdict::Good if statement.to_bytes().len() <= MAX_STATEMENT_BYTES => {
+                good.insert(peer, statement);
+            }
+            Verdict::Good | Verdict::Useless => {}
+            Verdict::Forged => return Err(AddressesError::Invalid(peer)),
         }
     }
-    Ok(statements)
+    Ok(good)
 }
 
 #[cfg(test)]
@@ -182,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_wins_over_announcement_and_is_refused_from_the_future() {
+    fn metadata_wins_over_announcement_and_does_not_count_from_the_future() {
         let mut known = SignedAddresses::default();
         let metadata = |host: &str, timestamp_secs| {
             let api_urls = vec![format!("wss://{host}/").parse().unwrap()];
@@ -196,7 +228,31 @@ mod tests {
         assert!(known.take_metadata(&config(), &metadata("now.example", 100), 100).unwrap());
         assert!(!known.take_metadata(&config(), &metadata("old.example", 99), 100).unwrap());
         let future = known.take_metadata(&config(), &metadata("soon.example", 5_000), 100);
-        assert_eq!(future, Err(AddressesError::Invalid(PeerId::new(0))));
+        assert_eq!(future, Ok(false));
         assert_eq!(address(&known, 0), "wss://now.example/");
+    }
+
+    /// Honest guardians pass on whatever a guardian signs. One that signed a date an hour ahead, a
+    /// megabyte, or something odd made wallets drop the honest guardians' answers whole.
+    #[test]
+    fn useless_statement_of_one_guardian_does_not_hide_those_of_others() {
+        let config = config();
+        let now_secs = 1_000_000;
+        let metadata = |host: &str, timestamp_secs, pkarr: String, signer| {
+            let api_urls = vec![format!("wss://{host}/").parse().unwrap()];
+            let (pkarr_id_z32, iroh_next_endpoint) = (pkarr, None);
+            GuardianMetadata { api_urls, pkarr_id_z32, timestamp_secs, iroh_next_endpoint }
+                .sign(&key(signer))
+        };
+        let good = json!(metadata("new.example", now_secs, "yryt".to_owned(), 2));
+        let ahead = json!(metadata("bad.example", now_secs + 3_700, "yryt".to_owned(), 1));
+        let huge = json!(metadata("bad.example", now_secs, "y".repeat(1 << 20), 1));
+        for bad in [ahead, huge, json!({"content": "{}", "signature": "00"}), json!(7)] {
+            let mut known = SignedAddresses::default();
+            let answer = json!({ "0": bad, "1": good });
+            assert!(known.take_metadata(&config, &answer, now_secs).unwrap());
+            assert_eq!(address(&known, 1), "wss://new.example/");
+            assert_eq!(address(&known, 0), "wss://g0.example/");
+        }
     }
 }

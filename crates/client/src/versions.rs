@@ -15,6 +15,8 @@ use moneta_core::version::{
     ApiVersion, CoreVersionSummary, ModuleVersionSummary, MultiApiVersion, VersionSummary,
 };
 use moneta_module::client::ClientKind;
+use serde::Deserialize;
+use serde_json::Value;
 
 /// The core API a wallet requires (core.md 2.1). Minor numbers gate features.
 pub const REQUIRED_CORE_API: ApiVersion = ApiVersion::new(0, 0);
@@ -54,6 +56,20 @@ pub fn requirements(config: &ClientConfig, kinds: &[Box<dyn ClientKind>]) -> Ver
     VersionSummary { core, modules }
 }
 
+/// The most API versions in one list of a report. Real ones have one or two.
+const MAX_API_VERSIONS: usize = 32;
+
+/// Returns what counts of a guardian's answer to `version`: what it says of the modules of the config.
+/// `None` if it is no report. So a report takes no more room than the config it is about.
+pub fn parse_report(config: &ClientConfig, answer: Value) -> Option<VersionSummary> {
+    let mut report = VersionSummary::deserialize(answer).ok()?;
+    report.modules.retain(|instance, _| config.modules.contains_key(instance));
+    let is_bounded = |list: &MultiApiVersion| list.iter().count() <= MAX_API_VERSIONS;
+    let fits = is_bounded(&report.core.api)
+        && report.modules.values().all(|module| is_bounded(&module.api));
+    fits.then_some(report)
+}
+
 /// Agrees on versions with the guardians that answered.
 ///
 /// Errors: no common core version: a join fails, a later start keeps what was agreed before.
@@ -82,6 +98,8 @@ fn ascending(mut versions: Vec<ApiVersion>) -> MultiApiVersion {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -89,5 +107,29 @@ mod tests {
         let versions = [(1, 3), (0, 2), (1, 1)].map(|(major, minor)| ApiVersion::new(major, minor));
         let expected = [ApiVersion::new(0, 2), ApiVersion::new(1, 1)];
         assert_eq!(ascending(versions.to_vec()).iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn report_keeps_what_the_config_knows_and_is_bounded() {
+        let version = json!({"major": 2, "minor": 1});
+        let module = json!({"core_consensus": version, "module_consensus": version,
+            "api": [{"major": 0, "minor": 1}]});
+        let config = json!({
+            "api_endpoints": {"0": {"url": "wss://g0.example/", "name": "a"}},
+            "consensus_version": version, "meta": {},
+            "modules": {"2": {"kind": "meta", "version": {"major": 0, "minor": 0}, "config": "0200"}},
+        });
+        let config: ClientConfig = serde_json::from_value(config).expect("a config");
+        let report = |majors: u32| {
+            let api: Vec<_> =
+                (0..majors).map(|major| json!({"major": major, "minor": 0})).collect();
+            let core = json!({"core_consensus": version, "api": api});
+            let modules: serde_json::Map<_, _> =
+                (0..60_000).map(|id| (id.to_string(), module.clone())).collect();
+            parse_report(&config, json!({"core": core, "modules": modules}))
+        };
+        assert_eq!(report(2).expect("a report").modules.len(), 1);
+        assert_eq!(report(1_000), None);
+        assert_eq!(parse_report(&config, json!([])), None);
     }
 }

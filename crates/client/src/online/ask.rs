@@ -1,6 +1,5 @@
 //! Questions to the guardians that no machine asks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,33 +80,31 @@ pub(super) async fn ask(
     tokio::time::timeout(limit, asking).await.unwrap_or(Err(AskError::NoAnswer))
 }
 
-/// Asks every guardian once. Returns the answers as soon as there are `enough`, or those that came
-/// by the limit.
+/// Asks every guardian once and hands each answer to `take` as it comes, which tells whether it is
+/// one. Returns as soon as there are `enough`, when all have answered, or at the limit.
 pub(super) async fn gather(
     transport: &Arc<dyn Transport>,
     size: FederationSize,
     method: &str,
     enough: usize,
     limit: Duration,
-) -> BTreeMap<PeerId, Value> {
+    mut take: impl FnMut(PeerId, Value) -> bool,
+) {
     let mut calls = JoinSet::new();
     for peer in size.peer_ids() {
         let call = transport.call(peer, method.to_owned(), Value::Null);
         calls.spawn(async move { (peer, call.await) });
     }
     let end = Instant::now() + limit;
-    let mut answers = BTreeMap::new();
-    while answers.len() < enough {
+    let mut taken = 0;
+    while taken < enough {
         match timeout_at(end, calls.join_next()).await {
-            Ok(Some(Ok((peer, Ok(answer))))) => {
-                answers.insert(peer, answer);
-            }
+            Ok(Some(Ok((peer, Ok(answer))))) => taken += usize::from(take(peer, answer)),
             Ok(Some(Ok((peer, Err(failure))))) => log_failure(peer, method, &failure),
             Ok(Some(Err(_))) => {}
             Ok(None) | Err(_) => break,
         }
     }
-    answers
 }
 
 fn log_failure(peer: PeerId, method: &str, failure: &CallFailure) {

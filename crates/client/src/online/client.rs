@@ -1,65 +1,29 @@
-//! One federation of an open wallet: the driver in its task, and the handle to it.
+//! The handle to one federation of an open wallet.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moneta_core::amount::Msat;
 use moneta_core::api::Method;
-use moneta_core::config::{PeerUrl, PeersError};
+use moneta_core::config::PeerUrl;
 use moneta_core::id::{FederationId, ModuleInstanceId, ModuleKind, OperationId, PeerId};
 use moneta_core::invite::InviteCode;
 use moneta_core::peers::FederationSize;
-use moneta_module::client::{Call, ClientKind, ClientModule, End, Target, Turn};
-use moneta_net::api::ApiConnector;
-use moneta_store::{Store, StoreError, WriteSet};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use tokio::sync::{Notify, broadcast, watch};
-use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
+use moneta_module::client::{Call, ClientModule, End, Target, Turn};
+use moneta_store::StoreError;
+use serde_json::Value;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 
 use super::ask::{AskError, ask};
-use super::known::{ADDRESSES, CHAIN_ID, MEMBERSHIP, Membership, PENDING_CONFIG, versions};
-use super::refresh::Refresh;
-use super::{Guardians, Transport, now};
-use crate::driver::{
-    ActError, BeginError, Driver, OpenModuleError, OpenedModules, Request, RequestId, open_modules,
-};
+use super::drive::{Shared, Stopped};
+use super::known::CHAIN_ID;
+use super::overlay::Overlays;
+use super::{Guardians, Transport, blocking, now};
+use crate::driver::{ActError, Driver, Unsettled};
 use crate::history::{self, Event, Operation};
-use crate::query::CallFailure;
-use crate::versions::{self as discovery, NoCommonVersion};
-use crate::words::{Derivation, Words};
-
-/// Events kept for a listener that is slow; one that falls further behind misses some and can read
-/// them in the history.
-const EVENT_BACKLOG: usize = 1024;
-
-/// Why the wallet does not open on a federation.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Refused: the wallet never joined it.
-    #[error("this wallet has not joined federation {0}")]
-    NotJoined(FederationId),
-    /// Broken: the store was made with other words.
-    #[error("the wallet's words are not those this federation was joined with")]
-    OtherWords,
-    /// Broken: the stored config makes no federation.
-    #[error("the federation's config is not usable: {0}")]
-    Peers(#[from] PeersError),
-    /// Refused: the guardians' versions do not fit.
-    #[error(transparent)]
-    Versions(#[from] NoCommonVersion),
-    /// Broken: a module does not open.
-    #[error(transparent)]
-    Module(#[from] OpenModuleError),
-    /// Broken: a module does not begin.
-    #[error(transparent)]
-    Begin(#[from] BeginError),
-    /// Broken: the wallet's store failed.
-    #[error("the wallet's store failed: {0}")]
-    Store(#[from] StoreError),
-}
+use crate::meta::{self, MetaError};
 
 /// Why nobody can wait for an operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,89 +72,29 @@ pub struct ClientInfo {
 /// A handle to one federation of an open wallet. Dropping it has its tasks end soon;
 /// [`Client::shutdown`] waits for that.
 pub struct Client {
-    info: ClientInfo,
-    size: FederationSize,
-    guardians: Arc<Guardians>,
-    shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-    driving: JoinHandle<()>,
-    refreshing: JoinHandle<()>,
+    pub(super) info: ClientInfo,
+    pub(super) size: FederationSize,
+    pub(super) guardians: Arc<Guardians>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) overlays: Overlays,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) driving: JoinHandle<()>,
+    pub(super) refreshing: JoinHandle<()>,
 }
 
-struct Shared {
-    /// Absent once the client was shut down: nothing holds the store any more then.
-    driver: Mutex<Option<Driver>>,
-    /// Has the driver task look again.
-    wake: Notify,
-    events: broadcast::Sender<Event>,
-    stopped: watch::Sender<Stopped>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stopped {
-    Running,
-    Asked,
-    Failed(String),
+/// Why the fields that a federation says of itself are not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FieldsError {
+    /// Refused: what the guardians agreed on is no set of fields.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// Broken: the wallet's store failed.
+    #[error("the wallet's store failed: {0}")]
+    Store(#[from] StoreError),
 }
 
 impl Client {
-    /// Opens on the store of a federation that was joined, and starts its tasks.
-    pub(super) async fn open(
-        store: Store,
-        federation: FederationId,
-        words: &Words,
-        kinds: &[Box<dyn ClientKind>],
-        connector: ApiConnector,
-    ) -> Result<Self, OpenError> {
-        let membership = activate_pending_config(&store, federation)?;
-        let Membership { config, invite, recovering, doubled, check } = membership;
-        let derivation = if doubled { Derivation::Doubled } else { Derivation::Standard };
-        let secrets = words.secrets(federation, derivation);
-        if secrets.check_value() != check {
-            return Err(OpenError::OtherWords);
-        }
-        let size = config.size()?;
-        let view = store.snapshot();
-        let found = discovery::agree(&config, kinds, &versions(&view)?)?;
-        let usable = |instance| found.agreed.modules.contains_key(&instance);
-        let opened = open_modules(&config, size, kinds, &secrets, usable)?;
-        let OpenedModules { modules, unknown } = opened;
-        let info = ClientInfo {
-            federation,
-            meta: config.global.meta.clone(),
-            guardians: config.global.api_endpoints.clone(),
-            modules: modules.iter().map(|(instance, module)| (*instance, module.kind())).collect(),
-            unknown,
-            unusable: found.unusable,
-            invite,
-        };
-        let addresses = ADDRESSES.get(&view, &())?.unwrap_or_default();
-        drop(view);
-        let urls = addresses.current(&config.global);
-        let guardians = Guardians::new(connector, urls, info.invite.api_secret().cloned());
-
-        let mut driver =
-            Driver::open(store.clone(), size, modules, Box::new(StdRng::from_entropy()))?;
-        driver.begin(recovering, now())?;
-        let (stop, stopping) = watch::channel(false);
-        let refresh = Refresh {
-            store,
-            config,
-            size,
-            guardians: guardians.clone(),
-            stopping: stopping.clone(),
-        };
-        let refreshing = tokio::spawn(refresh.run());
-        let shared = Arc::new(Shared {
-            driver: Mutex::new(Some(driver)),
-            wake: Notify::new(),
-            events: broadcast::Sender::new(EVENT_BACKLOG),
-            stopped: watch::Sender::new(Stopped::Running),
-        });
-        let driving = tokio::spawn(drive(shared.clone(), guardians.clone(), stopping));
-        Ok(Self { info, size, guardians, shared, stop, driving, refreshing })
-    }
-
     /// What does not change while the client is open.
     pub fn info(&self) -> &ClientInfo {
         &self.info
@@ -260,6 +164,28 @@ impl Client {
         self.with_driver(|driver| CHAIN_ID.get(&driver.view(), &())).await
     }
 
+    /// What the federation says of itself: name, welcome message, expiry. See [`crate::meta`].
+    ///
+    /// `module_value` is what the guardians agreed on, if the `meta` module has a value; nothing else
+    /// counts then. Without one, a document that the config names is fetched from the web, at most
+    /// every ten minutes and bounded in size and time; failures leave what was fetched before.
+    pub async fn fields(
+        &self,
+        module_value: Option<&[u8]>,
+    ) -> Result<BTreeMap<String, Value>, FieldsError> {
+        let overlay = match module_value {
+            Some(_) => BTreeMap::new(),
+            None => self.overlays.fields().await?,
+        };
+        Ok(meta::overlaid_fields(module_value, &self.info.meta, overlay)?)
+    }
+
+    /// The transactions whose fate is open, those among them that guardians do not take or do not
+    /// accept for long.
+    pub async fn unsettled(&self) -> Vec<Unsettled> {
+        self.with_driver(|driver| driver.unsettled()).await
+    }
+
     /// Asks the guardians something that belongs to no operation, such as what a withdrawal costs
     /// now. `call` is one of a module's, with a strategy that agrees.
     ///
@@ -269,7 +195,7 @@ impl Client {
         instance: ModuleInstanceId,
         call: Call,
         limit: Duration,
-    ) -> Result<serde_json::Value, AskError> {
+    ) -> Result<Value, AskError> {
         let Call { target, params, strategy } = call;
         let method = match target {
             Target::Module(name) => Method::Module(instance, name.to_owned()),
@@ -317,181 +243,12 @@ impl Client {
     /// Stops the tasks, waits until they have ended, and lets go of the store. What is under way
     /// goes on when the federation is opened again.
     pub async fn shutdown(self) {
-        let Self { info: _, size: _, guardians: _, shared, stop, driving, refreshing } = self;
+        let Self { shared, overlays, stop, driving, refreshing, .. } = self;
+        drop(overlays);
         stop.send_replace(true);
         // A task that panicked has ended as well.
         let _ = refreshing.await;
         let _ = driving.await;
         blocking(move || drop(shared.driver().take())).await;
-    }
-}
-
-impl Shared {
-    /// A panic in a module leaves the store as of the last commit and at worst a machine that waits
-    /// until the next start, so the driver may go on.
-    fn driver(&self) -> MutexGuard<'_, Option<Driver>> {
-        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Runs what blocks on the disk where it may.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-/// Takes over the config that was noted for this start.
-fn activate_pending_config(
-    store: &Store,
-    federation: FederationId,
-) -> Result<Membership, OpenError> {
-    store.update(|writes: &mut WriteSet<'_>| {
-        let mut membership =
-            MEMBERSHIP.get(writes, &())?.ok_or(OpenError::NotJoined(federation))?;
-        if let Some(newer) = PENDING_CONFIG.get(writes, &())? {
-            if membership.config.check_update(&newer).is_ok() {
-                membership.config = newer;
-                MEMBERSHIP.insert(writes, &(), &membership);
-            }
-            PENDING_CONFIG.remove(writes, &());
-        }
-        Ok(membership)
-    })
-}
-
-/// What one look of the driver task brought.
-struct Look {
-    requests: Vec<Request>,
-    abandoned: Vec<RequestId>,
-    events: Vec<Event>,
-    pause: Option<Duration>,
-}
-
-type Answer = (RequestId, Result<serde_json::Value, CallFailure>);
-
-fn look(driver: &mut Driver, answers: Vec<Answer>) -> Result<Look, StoreError> {
-    for (id, result) in answers {
-        driver.on_response(id, result, now());
-    }
-    let requests = driver.poll(now())?;
-    let wakeup = driver.next_wakeup();
-    let pause = wakeup.map(|time| Duration::from_millis(time.0.saturating_sub(now().0)));
-    let (abandoned, events) = (driver.take_abandoned(), driver.take_events());
-    Ok(Look { requests, abandoned, events, pause })
-}
-
-/// The driver task: the only one that polls. Ends when it is asked to, or when the store fails.
-async fn drive(
-    shared: Arc<Shared>,
-    transport: Arc<dyn Transport>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let mut calls = Calls::default();
-    let mut answers = Vec::new();
-    let end = loop {
-        let batch = std::mem::take(&mut answers);
-        let driving = shared.clone();
-        let Look { requests, abandoned, events, pause } =
-            match blocking(move || driving.driver().as_mut().map(|driver| look(driver, batch)))
-                .await
-            {
-                None => break Stopped::Asked,
-                Some(Ok(look)) => look,
-                Some(Err(error)) => {
-                    tracing::error!(target: "moneta::client", %error, "the store failed");
-                    break Stopped::Failed(error.to_string());
-                }
-            };
-        for event in events {
-            // Nobody listening is fine.
-            let _ = shared.events.send(event);
-        }
-        calls.give_up(abandoned);
-        requests.into_iter().for_each(|request| calls.make(&*transport, request));
-        tokio::select! {
-            stopped = stopping.wait_for(|stop| *stop) => {
-                // An error means that the client was dropped.
-                drop(stopped);
-                break Stopped::Asked;
-            }
-            answer = calls.next() => {
-                answers.push(answer);
-                answers.extend(calls.more());
-            }
-            () = shared.wake.notified() => {}
-            () = sleep(pause) => {}
-        }
-    };
-    shared.stopped.send_replace(end);
-}
-
-async fn sleep(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The calls that are out. Their number is bounded by the driver's machines times the guardians,
-/// what leaves at once by the transport. They end with this value.
-#[derive(Default)]
-struct Calls {
-    running: JoinSet<Result<serde_json::Value, CallFailure>>,
-    ids: HashMap<Id, RequestId>,
-    handles: HashMap<RequestId, AbortHandle>,
-}
-
-impl Calls {
-    fn make(&mut self, transport: &dyn Transport, request: Request) {
-        let Request { id, peer, method, params } = request;
-        let handle = self.running.spawn(transport.call(peer, method.to_string(), params));
-        self.ids.insert(handle.id(), id);
-        self.handles.insert(id, handle);
-    }
-
-    fn give_up(&mut self, ids: Vec<RequestId>) {
-        ids.iter().filter_map(|id| self.handles.remove(id)).for_each(|handle| handle.abort());
-    }
-
-    /// Waits for the next answer. Cancel safe.
-    async fn next(&mut self) -> Answer {
-        loop {
-            match self.running.join_next_with_id().await {
-                Some(joined) => {
-                    if let Some(answer) = self.answer(joined) {
-                        return answer;
-                    }
-                }
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    /// The answers that are here already.
-    fn more(&mut self) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        while let Some(joined) = self.running.try_join_next_with_id() {
-            answers.extend(self.answer(joined));
-        }
-        answers
-    }
-
-    fn answer(
-        &mut self,
-        joined: Result<(Id, Result<serde_json::Value, CallFailure>), JoinError>,
-    ) -> Option<Answer> {
-        let (task, result) = match joined {
-            Ok((task, result)) => (task, result),
-            Err(error) => (error.id(), Err(CallFailure::unavailable("the call broke"))),
-        };
-        let id = self.ids.remove(&task)?;
-        // Absent if the call was given up.
-        self.handles.remove(&id).map(|_| (id, result))
     }
 }

@@ -1,7 +1,7 @@
 //! Entering a federation: from an invite code to a store that a client opens on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moneta_core::api::endpoint;
@@ -13,14 +13,13 @@ use moneta_core::version::VersionSummary;
 use moneta_module::client::ClientKind;
 use moneta_net::api::ApiConnector;
 use moneta_store::{Store, StoreError, WriteSet};
-use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::ask::{agree, gather};
 use super::guardians::call;
 use super::known::{ADDRESSES, CHAIN_ID, MEMBERSHIP, Membership, VERSIONS};
-use super::{Guardians, Transport};
-use crate::addresses::SignedAddresses;
+use super::{Guardians, Transport, now};
+use crate::addresses::{AddressesError, SignedAddresses};
 use crate::join::{Attempt, JoinError, MAX_RETRIES, Step};
 use crate::query::Pace;
 use crate::versions::{self, NoCommonVersion};
@@ -41,6 +40,14 @@ pub enum EnterError {
     /// No config was obtained.
     #[error("cannot join: {0}")]
     Join(#[from] JoinError),
+    /// Unavailable: too few guardians told their versions in time.
+    #[error("cannot join: {answers} guardians told their versions, {needed} must; try again")]
+    FewVersions {
+        /// How many did.
+        answers: usize,
+        /// How many must: one more than can be faulty.
+        needed: usize,
+    },
     /// Refused: too old or too new a federation.
     #[error("cannot join: {0}")]
     Versions(#[from] NoCommonVersion),
@@ -82,15 +89,35 @@ pub(super) async fn enter(
     let guardians = Guardians::new(connector.clone(), urls, invite.api_secret().cloned());
     let transport: Arc<dyn Transport> = guardians.clone();
 
-    let (method, enough) = (endpoint::API_ANNOUNCEMENTS, size.threshold());
-    for (peer, answer) in gather(&transport, size, method, enough, ADDRESSES_LIMIT).await {
-        match addresses.take_announcements(&config.global, &answer) {
-            Ok(true) => guardians.set_urls(addresses.current(&config.global)),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(target: "moneta::client", %peer, %error, "addresses"),
-        }
+    // What guardians sign counts wherever it comes from, so the invite's addresses are good for that.
+    let known = Mutex::new(&mut addresses);
+    let take =
+        |peer: PeerId, update: &dyn Fn(&mut SignedAddresses) -> Result<bool, AddressesError>| {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let taken = update(&mut known);
+            if let Err(error) = &taken {
+                tracing::debug!(target: "moneta::client", %peer, %error, "addresses");
+            }
+            taken.is_ok()
+        };
+    let (global, now_secs) = (&config.global, now().0 / 1000);
+    let announcements =
+        |peer, answer| take(peer, &|known| known.take_announcements(global, &answer));
+    let metadata =
+        |peer, answer| take(peer, &|known| known.take_metadata(global, &answer, now_secs));
+    let (enough, limit) = (size.threshold(), ADDRESSES_LIMIT);
+    tokio::join!(
+        gather(&transport, size, endpoint::API_ANNOUNCEMENTS, enough, limit, announcements),
+        gather(&transport, size, endpoint::GUARDIAN_METADATA, enough, limit, metadata),
+    );
+    // What follows is asked at addresses that are vouched for.
+    guardians.set_urls(addresses.current(&config.global));
+    let versions = version_reports(&transport, &config, size).await;
+    // With fewer there may be no honest one among them, and what they say is kept.
+    let (answers, needed) = (versions.len(), size.max_faulty() + 1);
+    if answers < needed {
+        return Err(EnterError::FewVersions { answers, needed });
     }
-    let versions = version_reports(&transport, size).await;
     versions::agree(&config, kinds, &versions)?;
     let chain_id = agree(&transport, size, endpoint::CHAIN_ID, CHAIN_ID_LIMIT).await;
     let chain_id = chain_id.and_then(|answer| answer.as_str().map(str::to_owned));
@@ -121,15 +148,22 @@ impl Entered {
     }
 }
 
-/// Asks for the guardians' versions: a threshold of answers is enough.
+/// Asks for the guardians' versions: a threshold of reports is enough.
 pub(super) async fn version_reports(
     transport: &Arc<dyn Transport>,
+    config: &ClientConfig,
     size: FederationSize,
 ) -> BTreeMap<PeerId, VersionSummary> {
     let (method, enough) = (endpoint::VERSION, size.threshold());
-    let answers = gather(transport, size, method, enough, VERSIONS_LIMIT).await;
-    let report = |(peer, answer)| Some((peer, VersionSummary::deserialize(answer).ok()?));
-    answers.into_iter().filter_map(report).collect()
+    let mut reports = BTreeMap::new();
+    let take = |peer, answer| {
+        let report = versions::parse_report(config, answer);
+        let is_one = report.is_some();
+        reports.extend(report.map(|report| (peer, report)));
+        is_one
+    };
+    gather(transport, size, method, enough, VERSIONS_LIMIT, take).await;
+    reports
 }
 
 /// Notes version reports, in place of earlier ones of the same guardians.

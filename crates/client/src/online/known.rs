@@ -7,6 +7,7 @@
 //! | 0x12 | - | signed addresses |
 //! | 0x13 | guardian | its version summary, JSON text |
 //! | 0x14 | - | the chain id, as answered |
+//! | 0x15 | - | fields published on the web, and when they were fetched |
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,9 @@ use moneta_core::id::PeerId;
 use moneta_core::invite::InviteCode;
 use moneta_core::version::VersionSummary;
 use moneta_core::{Decode, Encode};
+use moneta_module::client::Timestamp;
 use moneta_store::{Order, Read, StoreError, Table};
+use serde_json::Value;
 
 use crate::addresses::SignedAddresses;
 
@@ -24,6 +27,7 @@ pub(super) const PENDING_CONFIG: Table<(), ClientConfig> = Table::new(0x11);
 pub(super) const ADDRESSES: Table<(), SignedAddresses> = Table::new(0x12);
 pub(super) const VERSIONS: Table<PeerId, String> = Table::new(0x13);
 pub(super) const CHAIN_ID: Table<(), String> = Table::new(0x14);
+pub(super) const OVERLAY: Table<(), Overlay> = Table::new(0x15);
 
 /// That and how a wallet joined. Written last of all when joining: a store without it was never
 /// joined.
@@ -37,6 +41,25 @@ pub(super) struct Membership {
     pub(super) doubled: bool,
     /// Tells whether a store is opened with the right words.
     pub(super) check: [u8; 8],
+}
+
+/// Fields of a federation that were fetched from the web.
+#[derive(Debug, Clone, Encode, Decode)]
+pub(super) struct Overlay {
+    /// A JSON object.
+    text: String,
+    pub(super) fetched_ms: u64,
+}
+
+impl Overlay {
+    pub(super) fn new(fields: &BTreeMap<String, Value>, fetched: Timestamp) -> Self {
+        let text = serde_json::to_string(fields).expect("JSON values with texts as keys serialize");
+        Self { text, fetched_ms: fetched.0 }
+    }
+
+    pub(super) fn into_fields(self) -> BTreeMap<String, Value> {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
 }
 
 /// The latest known version report of each guardian.

@@ -12,27 +12,27 @@
 
 mod ask;
 mod client;
+mod clock;
+mod drive;
 mod enter;
 mod folder;
 mod guardians;
 mod known;
+mod open;
+mod overlay;
 mod refresh;
 #[cfg(test)]
 mod tests;
 mod wallet;
+mod web;
 
 pub use ask::AskError;
-pub use client::{Client, ClientInfo, Ended, OpenError, WaitError};
+pub use client::{Client, ClientInfo, Ended, FieldsError, WaitError};
 pub use enter::{EnterError, preview};
 pub use guardians::{Guardians, Transport, TransportFuture};
+pub use open::OpenError;
 pub use wallet::{Wallet, WalletError};
+pub use web::{Https, Web, WebError, WebFuture};
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use moneta_module::client::Timestamp;
-
-/// The time of the system's clock. A clock before 1970 counts as 1970.
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-}
+use clock::now;
+use drive::blocking;

@@ -5,11 +5,12 @@
 //!
 //! Source: docs/protocol/core.md, sections 5.4, 7.6, 8.6 and 9.2.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moneta_core::api::endpoint;
 use moneta_core::config::ClientConfig;
+use moneta_core::id::PeerId;
 use moneta_core::peers::FederationSize;
 use moneta_store::{Store, StoreError};
 use serde::Deserialize;
@@ -19,11 +20,15 @@ use super::ask::{agree, gather};
 use super::enter::{save_versions, version_reports};
 use super::known::{ADDRESSES, CHAIN_ID, PENDING_CONFIG};
 use super::{Guardians, Transport, now};
+use crate::addresses::{AddressesError, SignedAddresses};
 
 /// Between two rounds (core.md 7.6).
 const PERIOD: Duration = Duration::from_secs(3600);
 /// How long to wait for guardians' answers (core.md 7.6).
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Whether an answer about addresses held something new.
+type Taken = Result<bool, AddressesError>;
 
 /// What is refreshed.
 pub(super) struct Refresh {
@@ -59,7 +64,8 @@ impl Refresh {
         if self.addresses(&transport).await?.is_none() {
             return Ok(None);
         }
-        let versions = self.unless_stopped(version_reports(&transport, self.size)).await;
+        let versions =
+            self.unless_stopped(version_reports(&transport, &self.config, self.size)).await;
         let Some(versions) = versions else { return Ok(None) };
         self.update(move |writes| save_versions(writes, &versions)).await?;
         if self.config(&transport).await?.is_none() {
@@ -76,31 +82,50 @@ impl Refresh {
     }
 
     async fn addresses(&self, transport: &Arc<dyn Transport>) -> Result<Option<()>, StoreError> {
+        let known = ADDRESSES.get(&self.store.snapshot(), &())?.unwrap_or_default();
+        let known = Mutex::new((known, false));
+        let (global, now_secs) = (&self.config.global, now().0 / 1000);
+        // An address counts as soon as one guardian has told it: the others may be those that moved.
+        let take = |peer: PeerId, update: &dyn Fn(&mut SignedAddresses) -> Taken| {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let (addresses, is_newer) = &mut *known;
+            match update(addresses) {
+                Ok(true) => {
+                    *is_newer = true;
+                    self.guardians.set_urls(addresses.current(global));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(target: "moneta::client", %peer, %error, "guardian's addresses dropped");
+                    return false;
+                }
+            }
+            true
+        };
+        let announcements =
+            |peer, answer| take(peer, &|addresses| addresses.take_announcements(global, &answer));
+        let metadata = |peer, answer| {
+            take(peer, &|addresses| addresses.take_metadata(global, &answer, now_secs))
+        };
         let total = self.size.total();
-        let answers = async {
+        let asking = async {
             tokio::join!(
-                gather(transport, self.size, endpoint::API_ANNOUNCEMENTS, total, LIMIT),
-                gather(transport, self.size, endpoint::GUARDIAN_METADATA, total, LIMIT),
+                gather(
+                    transport,
+                    self.size,
+                    endpoint::API_ANNOUNCEMENTS,
+                    total,
+                    LIMIT,
+                    announcements
+                ),
+                gather(transport, self.size, endpoint::GUARDIAN_METADATA, total, LIMIT, metadata),
             )
         };
-        let answers = self.unless_stopped(answers).await;
-        let Some((announcements, metadata)) = answers else { return Ok(None) };
-        let mut known = ADDRESSES.get(&self.store.snapshot(), &())?.unwrap_or_default();
-        let (global, now_secs) = (&self.config.global, now().0 / 1000);
-        let announcements = announcements
-            .iter()
-            .map(|(peer, answer)| (peer, known.take_announcements(global, answer)));
-        let mut taken: Vec<_> = announcements.collect();
-        for (peer, answer) in &metadata {
-            taken.push((peer, known.take_metadata(global, answer, now_secs)));
+        if self.unless_stopped(asking).await.is_none() {
+            return Ok(None);
         }
-        for (peer, taken) in &taken {
-            if let Err(error) = taken {
-                tracing::warn!(target: "moneta::client", %peer, %error, "guardian's addresses dropped");
-            }
-        }
-        if taken.iter().any(|(_, taken)| *taken == Ok(true)) {
-            self.guardians.set_urls(known.current(global));
+        let (known, is_newer) = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if is_newer {
             self.update(move |writes| ADDRESSES.insert(writes, &(), &known)).await?;
         }
         Ok(Some(()))
@@ -138,7 +163,7 @@ impl Refresh {
         decide: impl FnOnce(&mut moneta_store::WriteSet<'_>) + Send + 'static,
     ) -> Result<(), StoreError> {
         let store = self.store.clone();
-        super::client::blocking(move || {
+        super::blocking(move || {
             store.update(|writes| {
                 decide(writes);
                 Ok(())

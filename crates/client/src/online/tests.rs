@@ -22,13 +22,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::driver::tests::bank::{BANK, Bank, BankKind, fund, pay};
+use crate::driver::tests::bank::{BANK, Bank, BankKind, Step, fund, pay};
 use crate::words::Derivation;
 
 /// What the guardians of a federation agree on.
 #[derive(Default)]
 struct Ledger {
     config: Mutex<Value>,
+    /// Answered to `version` in place of a report.
+    version: Mutex<Option<Value>>,
     accepted: Mutex<BTreeSet<TransactionId>>,
 }
 
@@ -45,11 +47,14 @@ impl ApiHandler for Handler {
         let version = json!({"major": 2, "minor": 1});
         match method {
             endpoint::CLIENT_CONFIG => to_result(&*ledger.config.lock().unwrap()),
-            endpoint::VERSION => to_result(&json!({
-                "core": {"core_consensus": version, "api": [{"major": 0, "minor": 9}]},
-                "modules": {"5": {"core_consensus": version,
-                    "module_consensus": {"major": 0, "minor": 0},
-                    "api": [{"major": 0, "minor": 1}]}}})),
+            endpoint::VERSION => {
+                let report = json!({
+                    "core": {"core_consensus": version, "api": [{"major": 0, "minor": 9}]},
+                    "modules": {"5": {"core_consensus": version,
+                        "module_consensus": {"major": 0, "minor": 0},
+                        "api": [{"major": 0, "minor": 1}]}}});
+                to_result(&ledger.version.lock().unwrap().clone().unwrap_or(report))
+            }
             endpoint::API_ANNOUNCEMENTS | endpoint::GUARDIAN_METADATA => to_result(&json!({})),
             endpoint::CHAIN_ID => to_result("00ff"),
             endpoint::SUBMIT_TRANSACTION => {
@@ -232,6 +237,87 @@ async fn wrong_invite_is_refused_at_once_and_leaves_nothing() {
     let Err(error @ WalletError::Enter(EnterError::Join(_))) = refused else { panic!() };
     assert!(error.to_string().contains("another federation"), "{error}");
     assert!(wallet.federations().unwrap().is_empty());
+}
+
+/// The task that drives everything died with the machine, and whoever waited did so for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machine_that_panics_does_not_stop_the_others() {
+    let federation = Federation::start(1, &[]).await;
+    let folder = TempDir::new().unwrap();
+    let wallet = Wallet::create(folder.path(), kinds()).unwrap();
+    let client = wallet.join(&federation.invite(&[0])).await.unwrap();
+    let spawned = client.act(BANK, |_: &Bank, turn| {
+        turn.spawn(&Step::Panics);
+        Ok::<_, SubmitError>(())
+    });
+    spawned.await.unwrap();
+    funded(&client).await;
+    let id = paid(&client).await;
+    assert_eq!(client.wait_operation(id).await.unwrap().end, End::Succeeded);
+    assert!(client.unsettled().await.is_empty());
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wallet_does_not_join_on_the_versions_of_no_honest_guardian() {
+    let federation = Federation::start(4, &[]).await;
+    *federation.ledger.version.lock().unwrap() = Some(json!("none"));
+    let folder = TempDir::new().unwrap();
+    let wallet = Wallet::create(folder.path(), kinds()).unwrap();
+    let refused = wallet.join(&federation.invite(&[0])).await;
+    assert!(matches!(
+        refused,
+        Err(WalletError::Enter(EnterError::FewVersions { answers: 0, needed: 2 }))
+    ));
+    assert!(wallet.federations().unwrap().is_empty());
+}
+
+/// A document, and how often it was fetched.
+#[derive(Default)]
+struct Document {
+    text: Mutex<Option<String>>,
+    fetched: Mutex<Vec<String>>,
+}
+
+impl Web for Document {
+    fn get(&self, address: &str) -> WebFuture {
+        self.fetched.lock().unwrap().push(address.to_owned());
+        let text = self.text.lock().unwrap().clone();
+        Box::pin(async move { text.map(String::into_bytes).ok_or(WebError::Status(404)) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn published_fields_are_fetched_when_asked_for_and_a_failure_stops_nothing() {
+    let federation = Federation::start(1, &[]).await;
+    let address = "https://meta.example/";
+    federation.ledger.config.lock().unwrap()["meta"]["meta_override_url"] = json!(address);
+    let id = federation.config.federation_id();
+    let web = Arc::new(Document::default());
+    let folder = TempDir::new().unwrap();
+    let wallet = Wallet::create(folder.path(), kinds()).unwrap().with_web(web.clone());
+    let client = wallet.join(&federation.invite(&[0])).await.unwrap();
+    let name = async |client: &Client| {
+        let fields = client.fields(None).await.unwrap();
+        crate::meta::text(&fields, "federation_name").unwrap()
+    };
+    assert_eq!(name(&client).await, "Test");
+    assert_eq!(name(&client).await, "Test");
+    assert_eq!(*web.fetched.lock().unwrap(), [address], "a failure is followed by a pause");
+    client.shutdown().await;
+
+    let document = json!({ id.to_string(): {"federation_name": "Published"} });
+    *web.text.lock().unwrap() = Some(document.to_string());
+    let client = wallet.client(id).await.unwrap();
+    assert_eq!(name(&client).await, "Published");
+    assert_eq!(client.fields(Some(b"{}")).await.unwrap(), Default::default());
+    client.shutdown().await;
+
+    *web.text.lock().unwrap() = None;
+    let client = wallet.client(id).await.unwrap();
+    assert_eq!(name(&client).await, "Published", "kept across restarts");
+    assert_eq!(web.fetched.lock().unwrap().len(), 2, "fresh for ten minutes");
+    client.shutdown().await;
 }
 
 #[test]

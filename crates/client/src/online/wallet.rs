@@ -13,9 +13,11 @@ use rand::rngs::OsRng;
 use std::io;
 use zeroize::Zeroizing;
 
-use super::client::{Client, OpenError};
+use super::client::Client;
 use super::enter::{EnterError, enter, is_member};
 use super::folder::Folder;
+use super::open::{OpenError, World};
+use super::web::{Https, Web};
 use crate::words::{Derivation, ENTROPY_BYTES, Words, WordsError};
 
 /// Why a wallet cannot be used.
@@ -84,6 +86,7 @@ pub struct Wallet {
     words: Words,
     kinds: Arc<[Box<dyn ClientKind>]>,
     connector: ApiConnector,
+    web: Arc<dyn Web>,
 }
 
 impl Wallet {
@@ -125,6 +128,13 @@ impl Wallet {
     #[must_use]
     pub fn with_connector(mut self, connector: ApiConnector) -> Self {
         self.connector = connector;
+        self
+    }
+
+    /// Fetches documents from the web in another way than over TLS to the address they name.
+    #[must_use]
+    pub fn with_web(mut self, web: Arc<dyn Web>) -> Self {
+        self.web = web;
         self
     }
 
@@ -193,8 +203,7 @@ impl Wallet {
             return Err(OpenError::NotJoined(federation).into());
         }
         let store = self.folder.open_store(federation)?;
-        let connector = self.connector.clone();
-        Ok(Client::open(store, federation, &self.words, &self.kinds, connector).await?)
+        Ok(Client::open(store, federation, &self.words, &self.kinds, self.world()).await?)
     }
 
     async fn enter(
@@ -219,11 +228,15 @@ impl Wallet {
         if first {
             self.folder.select(federation)?;
         }
-        let connector = self.connector.clone();
-        Ok(Client::open(store, federation, &self.words, &self.kinds, connector).await?)
+        Ok(Client::open(store, federation, &self.words, &self.kinds, self.world()).await?)
     }
 
     fn new(folder: Folder, words: Words, kinds: Vec<Box<dyn ClientKind>>) -> Self {
-        Self { folder, words, kinds: kinds.into(), connector: ApiConnector::default() }
+        let (connector, web) = (ApiConnector::default(), Arc::new(Https::default()));
+        Self { folder, words, kinds: kinds.into(), connector, web }
+    }
+
+    fn world(&self) -> World {
+        World { connector: self.connector.clone(), web: self.web.clone() }
     }
 }
