@@ -158,7 +158,7 @@ async fn measure(
         for mode in near {
             measure_mode(flags, mode, &mut subject, narrator).await?;
         }
-        found = Some(subject.finish().await?);
+        found = Some(subject.finish().await);
     }
     if wanted.contains(&ModeName::Links) {
         let candidate = Candidate { links: true, ..candidate };
@@ -166,7 +166,7 @@ async fn measure(
         for weather in weathers(flags) {
             subject.links(first_shape(flags)?, weather, flags.pulse(), narrator).await?;
         }
-        let far = subject.finish().await?;
+        let far = subject.finish().await;
         match &mut found {
             Some(near) => near.points.extend(far.points),
             None => found = Some(far),

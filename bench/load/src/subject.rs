@@ -99,27 +99,27 @@ impl Subject {
         pids.map(|pid| Sample::take(pid, connections.as_deref())).collect()
     }
 
-    /// Ends the federation; returns what was found.
-    ///
-    /// Errors: a guardian did not end by itself.
-    pub async fn finish(mut self) -> Result<SubjectReport> {
+    /// Ends the federation; returns what was found. How guardians end is not what is measured, and those of
+    /// the reference end with an error.
+    pub async fn finish(mut self) -> SubjectReport {
         let folders = self.world.guardians.iter().map(|guardian| guardian.data_dir());
         self.report.disk_bytes = folders.map(|folder| folder_bytes(&folder).ok()).sum();
-        self.world.stop().await?;
-        Ok(self.report)
+        let _ = self.world.stop().await;
+        self.report
     }
 }
 
 /// Goes over to other clocks, for which guardians start again. Worlds are born at test pace, since a
 /// deposit at production's takes minutes with some guardians and is not what is measured.
 ///
-/// Errors: a guardian does not end or does not start.
+/// Errors: a guardian does not start.
 pub async fn restart_at(world: &mut World, pace: Pace) -> Result<()> {
     if pace == Pace::Test {
         return Ok(());
     }
     for guardian in &mut world.guardians {
-        guardian.stop().await?;
+        // Gone either way; those of the reference end with an error.
+        let _ = guardian.stop().await;
     }
     let stopped = std::mem::take(&mut world.guardians);
     world.guardians = stopped.into_iter().map(|guardian| guardian.with_pace(pace)).collect();
