@@ -144,6 +144,9 @@ impl Engine {
     /// Applies a session that a threshold of guardians has signed; the caller has verified the
     /// signatures. What this guardian processed of it before is compared, not repeated.
     ///
+    /// Signatures do not fix the number of items (core.md 4.2): who gives the session may have
+    /// repeated its tail. What no guardian would have accepted a second time is left out again.
+    ///
     /// Errors: [`Halt::Fork`] if the signed items are not what this guardian's own state leads to.
     pub fn replay_session(
         &self,
@@ -157,36 +160,54 @@ impl Engine {
             return Err(ReplayError::OutOfOrder { got: session, next });
         }
         let fork = Stop::Halt(Halt::Fork { session });
-        let mut of_session = writes.child();
-        let items = &signed.session_outcome.items;
-        let has_ended = tables::ENDED.get(&of_session, &session)?;
-        let mine = match &has_ended {
-            Some(outcome) => outcome.items.clone(),
-            None => self.running_items(&of_session, session)?,
-        };
-        let complete = has_ended.is_none() || mine.len() == items.len();
-        if !complete || !items.starts_with(&mine) {
-            return Err(fork.into());
-        }
-        let Some(units) = self.decode_history(&items[mine.len()..]) else {
-            return Err(fork.into());
-        };
-        self.prepare(&units.iter().collect::<Vec<_>>());
-        for unit in &units {
-            if !self.process_whole(&mut of_session, unit, facts)? {
+        let SignedSessionOutcome { session_outcome: given, signatures } = signed;
+        if let Some(mine) = tables::ENDED.get(writes, &session)? {
+            // Compared by what was signed: a list with a repeated tail has the same root as ours.
+            if mine != given && mine.header(session) != given.header(session) {
                 return Err(fork.into());
             }
-            tables::LAST_CONTRIBUTION.insert(&mut of_session, &unit.creator, &session);
+            self.check_books(writes).map_err(Stop::Halt)?;
+            self.complete_session(writes, session, mine, signatures);
+            return Ok(());
         }
-        self.check_books(&of_session).map_err(Stop::Halt)?;
-        if has_ended.is_none() {
+        let mine = self.running_items(writes, session)?;
+        let shorter = given.shorter_with_same_root();
+        for length in [given.items.len()].into_iter().chain(shorter) {
+            let Some(rest) = given.items[..length].strip_prefix(mine.as_slice()) else { continue };
+            let mut of_session = writes.child();
+            if !self.process_rest(&mut of_session, session, rest, facts)? {
+                continue;
+            }
+            self.check_books(&of_session).map_err(Stop::Halt)?;
             self.forget_running(&mut of_session, session, mine.len());
+            let mut outcome = given;
+            outcome.items.truncate(length);
+            self.complete_session(&mut of_session, session, outcome, signatures);
+            let batch = of_session.into_batch();
+            writes.absorb(batch);
+            return Ok(());
         }
-        let SignedSessionOutcome { session_outcome, signatures } = signed;
-        self.complete_session(&mut of_session, session, session_outcome, signatures);
-        let batch = of_session.into_batch();
-        writes.absorb(batch);
-        Ok(())
+        Err(fork.into())
+    }
+
+    /// Applies what this guardian has not processed of a signed session; true if all of it was
+    /// accepted.
+    fn process_rest(
+        &self,
+        writes: &mut WriteSet<'_>,
+        session: SessionIndex,
+        rest: &[AcceptedItem],
+        facts: &Facts,
+    ) -> Result<bool, Stop> {
+        let Some(units) = self.decode_history(rest) else { return Ok(false) };
+        self.prepare(&units.iter().collect::<Vec<_>>());
+        for unit in &units {
+            if !self.process_whole(writes, unit, facts)? {
+                return Ok(false);
+            }
+            tables::LAST_CONTRIBUTION.insert(writes, &unit.creator, &session);
+        }
+        Ok(true)
     }
 
     /// How many items the running session has so far.

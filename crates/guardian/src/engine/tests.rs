@@ -421,6 +421,40 @@ fn signed_session_that_differs_from_ours_halts() {
     assert!(matches!(early, Err(ReplayError::OutOfOrder { got: S1, next: S0 })));
 }
 
+/// One guardian could make all others halt: it gave them a session with the last item repeated,
+/// which has the same root and so the same signatures, and they took it for a fork.
+#[test]
+fn session_with_a_repeated_tail_is_replayed_as_it_was_signed() {
+    let mut signer = Guardian::new();
+    let items: Vec<_> = (1..=3).map(|number| transaction_item(&exchange(number, 500))).collect();
+    for item in &items {
+        signer.order(std::slice::from_ref(item)).unwrap();
+    }
+    let mut ended = Guardian::new();
+    let mut running = Guardian::new();
+    for item in &items {
+        ended.order(std::slice::from_ref(item)).unwrap();
+    }
+    running.order(&items[..1]).unwrap();
+    let signed = signer.sign(S0);
+    let header = signed.session_outcome.header(S0);
+    ended.end(S0).unwrap();
+    let mut padded = signed.clone();
+    let last = padded.session_outcome.items[2].clone();
+    padded.session_outcome.items.push(last.clone());
+    assert_eq!(padded.session_outcome.header(S0), header, "the signatures hold");
+    for mut guardian in [Guardian::new(), running, ended] {
+        guardian.replay(S0, &padded).unwrap();
+        let snapshot = guardian.store.snapshot();
+        let stored = guardian.engine.signed_session(&snapshot, S0).unwrap();
+        assert_eq!(stored.as_ref(), Some(&signed));
+    }
+    let mut forged = signed;
+    forged.session_outcome.items.extend([last.clone(), last]);
+    let replayed = Guardian::new().replay(S0, &forged);
+    assert!(matches!(replayed, Err(ReplayError::Stop(Stop::Halt(Halt::Fork { .. })))));
+}
+
 #[test]
 fn replay_waits_for_outside_data_like_live_processing() {
     let mut live = Guardian::new();
