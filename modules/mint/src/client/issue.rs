@@ -25,7 +25,10 @@ use crate::words::{MintConfig, SpendableNote};
 /// is most of what a wallet computes for a payment: the second time is spared. A cache and nothing
 /// more; what it returns is what [`Shares::examine`] would.
 #[derive(Default)]
-pub(super) struct Examined(Mutex<Option<(Vec<NoteRequest>, BTreeMap<PeerId, Value>, Shares)>>);
+pub(super) struct Examined(Mutex<Option<Examination>>);
+
+/// What was asked for, the answers, and what came of them.
+type Examination = (Vec<NoteRequest>, BTreeMap<PeerId, Value>, Shares);
 
 impl Examined {
     /// Takes what came of these answers out, or has them examined and keeps that.
