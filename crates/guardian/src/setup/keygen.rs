@@ -24,164 +24,31 @@
 //! received message before it hands it over again after a restart. So a restarted guardian sends
 //! the same bytes, and a peer's second, different message for a stage is recognised as a lie.
 
+mod dealing;
+mod finish;
+mod stage;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::hashes::{Hash, sha256};
-use bitcoin::secp256k1::{Keypair, Message, PublicKey, Secp256k1, SecretKey};
-use moneta_core::config::PeerUrl;
-use moneta_core::setup_code::PeerEndpoints;
-use moneta_core::version::CORE_CONSENSUS_2_1;
-use moneta_core::{Decode, Encode, ModuleInstanceId, ModuleKind, PeerId};
-use moneta_crypto::dkg::{
-    self, Dealer, Dealing, DealingHash, DealtShares, Shape, ThresholdKey, Verdict,
-};
-use moneta_module::setup::{
-    Contribution as ModulePart, GenesisError, ServerKind, SetupParams, TbsKeys,
-};
+use bitcoin::secp256k1::{Keypair, Message, Secp256k1, SecretKey};
+use moneta_core::{Decode, Encode, PeerId};
+use moneta_crypto::dkg::{Dealer, Shape};
+use moneta_module::setup::{Contribution as ModulePart, ServerKind, SetupParams};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
 use super::ceremony::Agreement;
-use super::config::{
-    ConsensusConfig, GuardianConfig, LinkEndpoint, LocalConfig, ModuleConfig, PrivateConfig,
-    PrivateModule,
-};
+use super::config::GuardianConfig;
 use super::message::{Answers, Complaints, Contribution, Echo, Finished, Hello};
-
-/// A step of key generation, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub enum Stage {
-    /// Comparing setup codes.
-    Hello,
-    /// Public keys and commitments to dealings.
-    Contribution,
-    /// Dealings.
-    Dealing,
-    /// Comparing what was heard.
-    Echo,
-    /// Secret shares.
-    Shares,
-    /// Naming bad shares.
-    Complaints,
-    /// Answering complaints.
-    Answers,
-    /// Comparing configurations.
-    Finished,
-}
-
-impl Stage {
-    /// All stages in order.
-    pub const ALL: [Self; 8] = [
-        Self::Hello,
-        Self::Contribution,
-        Self::Dealing,
-        Self::Echo,
-        Self::Shares,
-        Self::Complaints,
-        Self::Answers,
-        Self::Finished,
-    ];
-
-    /// Position in the order, from 0.
-    pub fn number(self) -> usize {
-        self as usize
-    }
-}
+use stage::malformed;
+pub use stage::{KeygenError, Progress, Stage};
 
 /// The stages whose messages must be equal for all and are compared before secrets flow.
 const PUBLIC_PARTS: [Stage; 2] = [Stage::Contribution, Stage::Dealing];
-
-/// Where key generation stands.
-#[derive(Debug)]
-pub enum Progress {
-    /// Messages of this stage are missing from these guardians.
-    Waiting {
-        /// The stage.
-        stage: Stage,
-        /// Who is awaited.
-        missing: Vec<PeerId>,
-    },
-    /// Everybody has the same configuration.
-    Done(Box<GuardianConfig>),
-}
-
-/// Why key generation failed. Setup has to be started anew, without whoever is named.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeygenError {
-    /// Guardians entered different sets of setup codes.
-    #[error("guardians {peers:?} have entered other setup codes than this one; compare them")]
-    OtherCodes {
-        /// Who.
-        peers: Vec<PeerId>,
-    },
-    /// A guardian sent something malformed.
-    #[error("guardian {peer} sent a malformed {stage:?} message: {reason}")]
-    Malformed {
-        /// Who.
-        peer: PeerId,
-        /// When.
-        stage: Stage,
-        /// What.
-        reason: String,
-    },
-    /// A guardian sent two different messages for one stage.
-    #[error("guardian {peer} sent two different {stage:?} messages")]
-    TwoMessages {
-        /// Who.
-        peer: PeerId,
-        /// When.
-        stage: Stage,
-    },
-    /// A guardian revealed other commitments than it had fixed.
-    #[error("guardian {peer} revealed another dealing than it had committed to")]
-    BrokenCommitment {
-        /// Who.
-        peer: PeerId,
-    },
-    /// A guardian told different guardians different things.
-    #[error("guardian {peer} told guardian {witness} something else than this guardian")]
-    TwoStories {
-        /// Who.
-        peer: PeerId,
-        /// Who heard the other story.
-        witness: PeerId,
-    },
-    /// A guardian dealt a bad share and did not mend it.
-    #[error("guardian {peer} dealt guardian {accuser} a share that does not verify")]
-    BadShares {
-        /// Who.
-        peer: PeerId,
-        /// Who received it.
-        accuser: PeerId,
-    },
-    /// A guardian gave up, for its own reason.
-    #[error("guardian {peer} gave up: {reason:?}")]
-    GaveUp {
-        /// Who.
-        peer: PeerId,
-        /// What it said; not to be trusted.
-        reason: String,
-    },
-    /// Guardians arrived at different configurations.
-    #[error("guardians {peers:?} arrived at another configuration than this one")]
-    OtherConfig {
-        /// Who.
-        peers: Vec<PeerId>,
-    },
-    /// A module could not be set up.
-    #[error("module {kind}: {reason}")]
-    Module {
-        /// Which.
-        kind: ModuleKind,
-        /// Why.
-        reason: String,
-    },
-    /// Broken: the dealings do not give keys.
-    #[error("key generation does not add up: {0}")]
-    Keys(String),
-}
 
 /// Key generation of one guardian.
 pub struct Keygen<'a> {
@@ -357,11 +224,6 @@ impl<'a> Keygen<'a> {
         mine.collect()
     }
 
-    fn shares_for(&self, peer: PeerId) -> Vec<u8> {
-        let shares = self.dealer.as_ref().and_then(|dealer| dealer.shares_for(number(peer)));
-        shares.map(|shares| shares.to_bytes().to_vec()).unwrap_or_default()
-    }
-
     fn own_message(&mut self, stage: Stage) -> Result<Vec<u8>, KeygenError> {
         let me = self.agreement.me;
         Ok(match stage {
@@ -503,169 +365,6 @@ impl<'a> Keygen<'a> {
         peer.encode(&mut bytes);
         Message::from_digest(sha256::Hash::hash(&bytes).to_byte_array())
     }
-
-    /// All dealings, checked against the hashes that were published before.
-    fn dealings(&self) -> Result<BTreeMap<PeerId, Dealing>, KeygenError> {
-        let Some(shape) = self.shape else { return Ok(BTreeMap::new()) };
-        let mut dealings = BTreeMap::new();
-        for (peer, contribution) in self.all::<Contribution>(Stage::Contribution)? {
-            let dealing = Dealing::from_bytes(shape, self.message(Stage::Dealing, peer))
-                .map_err(|error| malformed(peer, Stage::Dealing, error))?;
-            let published = DealingHash(contribution.dealing);
-            if !dealing.matches(number(peer), &self.codes_hash, &published) {
-                return Err(KeygenError::BrokenCommitment { peer });
-            }
-            dealings.insert(peer, dealing);
-        }
-        Ok(dealings)
-    }
-
-    /// The dealers whose share for this guardian is malformed or does not verify.
-    fn bad_dealers(&self) -> Result<BTreeSet<PeerId>, KeygenError> {
-        let Some(shape) = self.shape else { return Ok(BTreeSet::new()) };
-        let me = number(self.agreement.me);
-        let mut bad = BTreeSet::new();
-        for (peer, dealing) in self.dealings()? {
-            let shares = DealtShares::from_bytes(shape, self.message(Stage::Shares, peer));
-            let good = shares.is_ok_and(|shares| dealing.verify_shares(me, &shares).is_ok());
-            if !good {
-                bad.insert(peer);
-            }
-        }
-        Ok(bad)
-    }
-
-    /// The shares dealt to this guardian, disputed ones replaced by what the dealer revealed.
-    ///
-    /// Errors: `BadShares` for the first complaint that the dealer could not answer.
-    fn settled_shares(&self) -> Result<BTreeMap<u64, (Dealing, DealtShares)>, KeygenError> {
-        let Some(shape) = self.shape else { return Ok(BTreeMap::new()) };
-        let dealings = self.dealings()?;
-        let answers: BTreeMap<PeerId, Answers> =
-            self.all::<Answers>(Stage::Answers)?.into_iter().collect();
-        let mut mended = BTreeMap::new();
-        for (accuser, complaints) in self.all::<Complaints>(Stage::Complaints)? {
-            for dealer in complaints.dealers {
-                let unanswered = KeygenError::BadShares { peer: dealer, accuser };
-                let Some(dealing) = dealings.get(&dealer) else {
-                    return Err(malformed(accuser, Stage::Complaints, "no such guardian"));
-                };
-                let revealed =
-                    answers.get(&dealer).and_then(|answers| answers.shares.get(&accuser));
-                let revealed = revealed.map(Vec::as_slice).unwrap_or_default();
-                match dealing.judge(number(accuser), revealed) {
-                    Ok(Verdict::Answered(shares)) => {
-                        if accuser == self.agreement.me {
-                            mended.insert(dealer, shares);
-                        }
-                    }
-                    Ok(_) => return Err(unanswered),
-                    Err(error) => return Err(malformed(accuser, Stage::Complaints, error)),
-                }
-            }
-        }
-        let mut settled = BTreeMap::new();
-        for (peer, dealing) in dealings {
-            let shares = match mended.remove(&peer) {
-                Some(shares) => shares,
-                None => DealtShares::from_bytes(shape, self.message(Stage::Shares, peer))
-                    .map_err(|error| malformed(peer, Stage::Shares, error))?,
-            };
-            settled.insert(number(peer), (dealing, shares));
-        }
-        Ok(settled)
-    }
-
-    fn finish(&self) -> Result<GuardianConfig, KeygenError> {
-        let mut keys = match self.shape {
-            Some(shape) => {
-                let dealt = self.settled_shares()?;
-                dkg::finish(shape, number(self.agreement.me), &dealt)
-                    .map_err(|error| KeygenError::Keys(error.to_string()))?
-            }
-            None => Vec::new(),
-        }
-        .into_iter();
-        let contributions: BTreeMap<PeerId, Contribution> =
-            self.all::<Contribution>(Stage::Contribution)?.into_iter().collect();
-        let mut modules = BTreeMap::new();
-        let mut private = BTreeMap::new();
-        for (index, (kind, part)) in self.kinds.iter().zip(&self.parts).enumerate() {
-            let instance = ModuleInstanceId::new(index as u16);
-            let of_module = keys.by_ref().take(part.tbs_keys).map(tbs_keys).collect();
-            let publics = contributions
-                .iter()
-                .map(|(peer, part)| (*peer, part.modules.get(index).cloned().unwrap_or_default()))
-                .collect();
-            let genesis = kind
-                .genesis(&self.params, part, &publics, of_module)
-                .map_err(|error| self.module_failed(kind.kind(), error))?;
-            let (config, version) = (genesis.config, kind.consensus_version());
-            modules.insert(instance, ModuleConfig { kind: kind.kind(), version, config });
-            let secret = genesis.private;
-            private.insert(instance, PrivateModule { kind: kind.kind(), secret });
-        }
-        let broadcast_public_keys: BTreeMap<PeerId, PublicKey> =
-            contributions.iter().map(|(peer, part)| (*peer, part.broadcast_key)).collect();
-        let (api_endpoints, links) = self.agreement.endpoints()?;
-        let name = self.agreement.federation_name.clone();
-        Ok(GuardianConfig {
-            consensus: ConsensusConfig {
-                version: CORE_CONSENSUS_2_1,
-                broadcast_public_keys,
-                api_endpoints,
-                links,
-                modules,
-                meta: BTreeMap::from([("federation_name".to_owned(), name)]),
-                network: self.agreement.network,
-            },
-            private: PrivateConfig {
-                broadcast_secret_key: self.broadcast.secret_key(),
-                tls_key: self.tls_key.to_vec(),
-                modules: private,
-            },
-            local: LocalConfig { identity: self.agreement.me },
-        })
-    }
-
-    fn module_failed(&self, kind: ModuleKind, error: GenesisError) -> KeygenError {
-        match error {
-            GenesisError::BadContribution { peer } => {
-                malformed(peer, Stage::Contribution, format!("its part of module {kind}"))
-            }
-            other => KeygenError::Module { kind, reason: other.to_string() },
-        }
-    }
-}
-
-/// Addresses by guardian: of the client API, and of the links.
-type Endpoints = (BTreeMap<PeerId, PeerUrl>, BTreeMap<PeerId, LinkEndpoint>);
-
-impl Agreement {
-    /// Where all guardians are, from their setup codes.
-    ///
-    /// Errors: `Malformed` if a code is for iroh, which is not supported.
-    pub fn endpoints(&self) -> Result<Endpoints, KeygenError> {
-        let mut api = BTreeMap::new();
-        let mut links = BTreeMap::new();
-        for (peer, code) in &self.codes {
-            let PeerEndpoints::Tcp { api_url, p2p_url, cert } = &code.endpoints else {
-                return Err(malformed(*peer, Stage::Hello, "its setup code is for iroh"));
-            };
-            api.insert(*peer, PeerUrl { url: api_url.clone(), name: code.name.clone() });
-            links.insert(*peer, LinkEndpoint { url: p2p_url.clone(), cert: cert.clone() });
-        }
-        Ok((api, links))
-    }
-}
-
-fn tbs_keys(key: ThresholdKey) -> TbsKeys {
-    let peer = |number: u64| PeerId::new(number as u16);
-    TbsKeys {
-        secret_share: key.secret_share,
-        public_shares: key.public_shares.into_iter().map(|(n, share)| (peer(n), share)).collect(),
-        aggregate: key.aggregate,
-    }
 }
 
 fn number(peer: PeerId) -> u64 {
@@ -674,10 +373,6 @@ fn number(peer: PeerId) -> u64 {
 
 fn differing<T>(all: Vec<(PeerId, T)>, same: impl Fn(&T) -> bool) -> Vec<PeerId> {
     all.into_iter().filter(|(_, value)| !same(value)).map(|(peer, _)| peer).collect()
-}
-
-fn malformed(peer: PeerId, stage: Stage, reason: impl ToString) -> KeygenError {
-    KeygenError::Malformed { peer, stage, reason: reason.to_string() }
 }
 
 /// One of several independent seeds from the one that is stored.
@@ -698,6 +393,3 @@ fn keypair(seed: &Zeroizing<[u8; 32]>) -> Keypair {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
