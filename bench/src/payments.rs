@@ -22,7 +22,7 @@ const DEPOSIT_SAT: u64 = 1_000_000;
 const PAYMENT: Msat = Msat(1_234_000);
 
 /// How long anything may take before the measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Two wallets in one federation.
 pub(crate) struct Bench {

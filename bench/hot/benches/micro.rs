@@ -10,8 +10,8 @@ fn main() {
 #[divan::bench(args = PATHS.iter().map(|path| path.name))]
 fn path(bencher: Bencher<'_, '_>, name: &str) {
     let Some(path) = find(name) else { return };
-    let mut call = (path.prepare)();
-    bencher.bench_local(move || call());
+    let call = (path.prepare)();
+    bencher.bench_local(call);
 }
 
 #[divan::bench(args = [1, 10, 100, 1000], sample_count = 20)]
@@ -22,6 +22,6 @@ fn verify_batch(bencher: Bencher<'_, '_>, size: usize) {
 
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn commit_disk(bencher: Bencher<'_, '_>) {
-    let mut call = commit_to_disk();
-    bencher.bench_local(move || call());
+    let call = commit_to_disk();
+    bencher.bench_local(call);
 }

@@ -22,8 +22,8 @@ const DEPOSIT_SAT: u64 = 50_000_000;
 /// Taken over from the wallet: one large note, enough for millions of small ones.
 const TAKEN: Msat = Msat(1 << 35);
 
-/// How long the deposit may take. Federations with clocks of production look at the chain rarely.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// How long the deposit may take: a busy machine delays guardians of the reference by minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Blocks that bury a deposit.
 const BLOCKS: u64 = 11;
