@@ -153,7 +153,9 @@ pub(super) async fn mend(node: Arc<Node>, links: Arc<GuardianLinks>) {
 /// Tells consensus and gossip when a link comes up, until dropped.
 pub(super) async fn watch_links(node: Arc<Node>, links: Arc<GuardianLinks>) {
     let mut known: BTreeMap<PeerId, u64> = BTreeMap::new();
+    let mut made = links.connections();
     loop {
+        made.mark_unchanged();
         for (peer, status) in links.status() {
             let before = known.insert(peer, status.connections).unwrap_or(0);
             if status.connections > before {
@@ -164,7 +166,10 @@ pub(super) async fn watch_links(node: Arc<Node>, links: Arc<GuardianLinks>) {
                 gossip::tell(&node, peer);
             }
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        if made.changed().await.is_err() {
+            // The links have ended; whoever owns this task ends it with them.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

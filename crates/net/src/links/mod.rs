@@ -200,6 +200,7 @@ pub struct GuardianLinks {
     peers: Arc<BTreeMap<PeerId, Arc<Peer>>>,
     limits: LinkLimits,
     address: SocketAddr,
+    made: watch::Sender<u64>,
     closing: watch::Sender<bool>,
     root: Option<JoinHandle<()>>,
 }
@@ -218,12 +219,13 @@ impl GuardianLinks {
         let address = listener.local_addr()?;
         let (inboxes, receiver) = inbox::channel(peers.keys().copied(), limits.inbox_bytes);
         let (closing, closing_seen) = watch::channel(false);
+        let made = watch::Sender::new(0);
         let mut tasks = JoinSet::new();
         let mut links = BTreeMap::new();
         let mut accepted = BTreeMap::new();
         for (id, (peer_address, certificate)) in peers {
             let inbox = inboxes.get(&id).cloned().expect("one inbox was made per peer");
-            let peer = Arc::new(Peer::new(me, id, limits, timing, inbox));
+            let peer = Arc::new(Peer::new(me, id, limits, timing, inbox, made.clone()));
             links.insert(id, peer.clone());
             if me < id {
                 let client = tls::client_config(&identity, id, certificate)
@@ -237,7 +239,7 @@ impl GuardianLinks {
         }
         tasks.spawn(listen::run(listener, server, pinned, accepted, timing.handshake));
         let root = Some(tokio::spawn(own(tasks, closing_seen)));
-        Ok((Self { peers: Arc::new(links), limits, address, closing, root }, receiver))
+        Ok((Self { peers: Arc::new(links), limits, address, made, closing, root }, receiver))
     }
 
     /// The address peers dial.
@@ -270,6 +272,12 @@ impl GuardianLinks {
     /// How every link is doing.
     pub fn status(&self) -> BTreeMap<PeerId, LinkStatus> {
         self.peers.iter().map(|(id, peer)| (*id, peer.status())).collect()
+    }
+
+    /// Counts the connections of all peers that worked since the start: a change says that
+    /// [`Self::status`] has a new one.
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
     }
 
     /// The same as the API shows it (docs/protocol/guardian.md section 4).

@@ -12,7 +12,7 @@ use moneta_core::PeerId;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     net::TcpStream,
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{self, Instant},
 };
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -92,6 +92,8 @@ pub(super) struct Peer {
     pub(super) work: Notify,
     /// Asks for the present connection to be dropped.
     pub(super) drop_connection: Notify,
+    /// Counts the connections of all peers that worked.
+    made: watch::Sender<u64>,
     state: Mutex<PeerState>,
 }
 
@@ -111,6 +113,7 @@ impl Peer {
         limits: LinkLimits,
         timing: LinkTiming,
         inbox: Inbox,
+        made: watch::Sender<u64>,
     ) -> Self {
         Self {
             me,
@@ -120,6 +123,7 @@ impl Peer {
             inbox,
             work: Notify::new(),
             drop_connection: Notify::new(),
+            made,
             state: Mutex::default(),
         }
     }
@@ -163,6 +167,7 @@ impl Peer {
         state.connections += 1;
         state.last_error = None;
         drop(state);
+        self.made.send_modify(|made| *made += 1);
         info!(target: "moneta::links", me = %self.me, peer = %self.id, "guardian connected");
     }
 
