@@ -17,6 +17,7 @@
 mod bundle;
 mod issue;
 mod keys;
+mod log;
 mod receive;
 mod recovery;
 mod search;
@@ -78,6 +79,7 @@ pub struct MintClient {
     secrets: NoteSecrets,
     terms: Terms,
     examined: issue::Examined,
+    judged: log::Judged,
 }
 
 /// [`Env`] without its secret.
@@ -131,7 +133,8 @@ impl MintClient {
         };
         let env = PublicEnv { instance, federation, size };
         let (secrets, examined) = (NoteSecrets::new(secret), issue::Examined::default());
-        Ok(Self { env, config, secrets, terms, examined })
+        let judged = log::Judged::default();
+        Ok(Self { env, config, secrets, terms, examined, judged })
     }
 
     /// The module's configuration.

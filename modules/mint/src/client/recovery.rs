@@ -1,13 +1,19 @@
 //! Finding the notes of a restored wallet in the federation's recovery log.
 //!
 //! ```text
-//! Counting -> Hashing -> Fetching -> Hashing -> .. -> Completing -> done
-//!              ^------------+   one slice per round, state saved after each
+//!              +-> Hashing -> Fetching --> its turn? --yes--> scanned, and those kept that follow
+//! Counting ----+-> Hashing -> Fetching       '--no--> kept     '--> the next slices, or the end:
+//!              +-> ..  (WINDOW at once)                             Completing -> done
 //! ```
 //!
+//! Slices are fetched side by side, each by a machine of its own, since a round trip takes longer than
+//! scanning. They are scanned strictly in the order of the log; one that comes early is kept, and
+//! none is fetched that is further ahead than the window, so that a silent guardian costs time and
+//! not memory.
+//!
 //! The wallet is usable meanwhile: what it issues itself lies behind the length that `Counting`
-//! has fixed, and what it issues before that is marked. After a crash the current slice is fetched
-//! again; nothing of a slice counts before all of it does.
+//! has fixed, and what it issues before that is marked. After a crash the slices under way are
+//! fetched again; nothing of a slice counts before all of it does.
 //!
 //! Signature shares are found by blinded message, and everybody can have another share stored for
 //! a known message. So notes are asked for in small groups, each judged by itself, and a group that
@@ -18,23 +24,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bitcoin::hashes::sha256;
+use bitcoin::hashes::{hash160, sha256};
 use moneta_core::amount::Msat;
 use moneta_core::id::PeerId;
 use moneta_core::{Decode, Encode};
 use moneta_module::client::{
     Call, End, Judgement, NewOperation, Note, Outcome, Stop, Strategy, SubmitError, Target, Wait,
 };
-use moneta_store::{StoreError, Write};
+use moneta_store::{StoreError, Table, Write};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::keys::NoteRequest;
+use super::log::{Position, Progress, agreed_length, parse_slice};
 use super::{MintClient, MintTurn, stock};
-use crate::words::{KIND, MAX_SLICE_ITEMS, RecoveryItem, SliceRange, hash160, slice_hash};
+use crate::words::{KIND, RecoveryItem, hash160};
 
 /// Notes asked for at once.
 const GROUP: usize = 50;
+/// Up to this many nonces seen are held in memory while a slice is scanned; more are looked up.
+const SEEN_IN_MEMORY: usize = 10_000;
+
+/// How far the log is scanned. Absent before its length is known.
+const PROGRESS: Table<(), Progress> = Table::new(0x10);
+/// Slices that came before their turn, by their first position.
+const KEPT: Table<u64, Vec<RecoveryItem>> = Table::new(0x11);
 
 /// How far recovery is.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -54,22 +68,6 @@ pub enum Recovery {
     },
 }
 
-/// A place in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Position {
-    /// The first item not looked at.
-    pub next: u64,
-    /// Where recovery ends.
-    pub total: u64,
-}
-
-impl Position {
-    fn slice(self) -> SliceRange {
-        let end = self.next.saturating_add(MAX_SLICE_ITEMS).min(self.total);
-        SliceRange(self.next, end)
-    }
-}
-
 impl MintClient {
     pub(super) fn begin_recovery(&self, turn: &mut MintTurn<'_>) -> Result<(), Stop> {
         let details = json!({ "module_id": self.env.instance });
@@ -86,7 +84,8 @@ impl MintClient {
 
     pub(super) fn wait_in_recovery(&self, recovery: &Recovery) -> Wait {
         let (endpoint, params, strategy) = match recovery {
-            Recovery::Counting => ("recovery_count", Value::Null, Strategy::Agree),
+            // The log grows all the time, so no threshold need ever name the same length.
+            Recovery::Counting => ("recovery_count", Value::Null, Strategy::JudgeAll),
             Recovery::Hashing(position) => {
                 ("recovery_slice_hash", json!(position.slice()), Strategy::Agree)
             }
@@ -110,7 +109,7 @@ impl MintClient {
     ) -> Judgement {
         match recovery {
             Recovery::Fetching(position, hash) => {
-                let fits = |answer: &Value| parse_slice(*position, hash, answer).is_some();
+                let fits = |answer: &Value| self.judged.take_in(*position, *hash, answer);
                 let bad: BTreeSet<_> = answers
                     .iter()
                     .filter(|(_, answer)| !fits(answer))
@@ -126,7 +125,16 @@ impl MintClient {
                 Some(group) => self.shares(group, answers).judge_each(self.env.size),
                 None => Judgement::Enough,
             },
-            Recovery::Counting | Recovery::Hashing(_) => Judgement::Enough,
+            Recovery::Counting => {
+                let bad = answers.iter().filter(|(_, answer)| !answer.is_u64());
+                let bad: BTreeSet<_> = bad.map(|(peer, _)| *peer).collect();
+                match (bad.is_empty(), agreed_length(answers, self.env.size)) {
+                    (false, _) => Judgement::Bad(bad),
+                    (true, Some(_)) => Judgement::Enough,
+                    (true, None) => Judgement::More,
+                }
+            }
+            Recovery::Hashing(_) => Judgement::Enough,
         }
     }
 
@@ -137,11 +145,10 @@ impl MintClient {
         outcome: Outcome,
     ) -> Result<Option<Recovery>, Stop> {
         match (recovery, outcome) {
-            (Recovery::Counting, Outcome::Answer(count)) => {
-                let total = u64::deserialize(&count)
-                    .map_err(|_| Stop::Later("the length of the log is no number".to_owned()))?;
+            (Recovery::Counting, Outcome::Answers(counts)) => {
+                let total = agreed_length(&counts, self.env.size).ok_or(UNEXPECTED)?;
                 stock::set_log_length_unknown(&mut *turn.state(), false);
-                Ok(Some(next_slice(Position { next: 0, total })))
+                self.go_on(turn, Progress { scanned: 0, claimed: 0, total })
             }
             (Recovery::Hashing(position), Outcome::Answer(hash)) => {
                 let hash = sha256::Hash::deserialize(&hash)
@@ -149,16 +156,10 @@ impl MintClient {
                 Ok(Some(Recovery::Fetching(position, hash)))
             }
             (Recovery::Fetching(position, hash), Outcome::Answers(answers)) => {
-                let fits = |answer| parse_slice(position, &hash, answer);
-                let Some(items) = answers.values().find_map(fits) else {
-                    return Ok(Some(Recovery::Hashing(position)));
-                };
-                let state = &mut *turn.state();
-                for item in &items {
-                    self.take_item(state, item)?;
-                }
-                let SliceRange(_, next) = position.slice();
-                Ok(Some(next_slice(Position { next, ..position })))
+                let mut answers = answers.values();
+                let mut judge = || answers.find_map(|answer| parse_slice(position, &hash, answer));
+                let items = self.judged.take_out(position, hash).or_else(&mut judge);
+                self.take_slice(turn, position, items.ok_or(UNEXPECTED)?)
             }
             (Recovery::Completing { mut groups, recovered }, outcome) => {
                 let Some(group) = groups.pop() else { return self.next_group(turn, recovered) };
@@ -182,30 +183,95 @@ impl MintClient {
         }
     }
 
-    fn take_item(&self, state: &mut dyn Write, item: &RecoveryItem) -> Result<(), StoreError> {
-        match item {
-            RecoveryItem::Output { denomination, nonce_hash, tweak } => {
-                if !self.secrets.recognises(tweak) || !self.config.issues(*denomination) {
-                    return Ok(());
-                }
-                let request = NoteRequest { denomination: *denomination, tweak: *tweak };
-                let keys = self.secrets.keys(request);
-                if hash160(&keys.blinded().to_bytes()) != *nonce_hash {
-                    return Ok(());
-                }
-                let nonce_hash = hash160(&keys.nonce().to_array());
-                if !stock::was_seen(state, &nonce_hash)? {
-                    stock::mark_seen(state, &nonce_hash);
-                    stock::put_found(state, &nonce_hash, &request);
-                }
+    /// Scans a slice and those kept that follow it, or keeps it until its turn.
+    fn take_slice(
+        &self,
+        turn: &mut MintTurn<'_>,
+        position: Position,
+        items: Vec<RecoveryItem>,
+    ) -> Result<Option<Recovery>, Stop> {
+        let mut progress = {
+            let state = &mut *turn.state();
+            let progress = PROGRESS.get(state, &())?.ok_or(NO_PROGRESS)?;
+            if position.next != progress.scanned {
+                KEPT.insert(state, &position.next, &items);
+                return Ok(None);
             }
-            RecoveryItem::Input { nonce_hash } => {
-                if stock::was_seen(state, nonce_hash)? {
-                    stock::remove_found(state, nonce_hash);
+            progress
+        };
+        let mut next = Some(items);
+        while let Some(items) = next {
+            let state = &mut *turn.state();
+            self.scan(state, &items)?;
+            progress.scanned = progress.scanned.saturating_add(items.len() as u64);
+            next = KEPT.get(state, &progress.scanned)?;
+            KEPT.remove(state, &progress.scanned);
+        }
+        self.go_on(turn, progress)
+    }
+
+    /// Has the next slices fetched, or the notes found asked for when all are scanned.
+    fn go_on(
+        &self,
+        turn: &mut MintTurn<'_>,
+        mut progress: Progress,
+    ) -> Result<Option<Recovery>, Stop> {
+        if progress.scanned >= progress.total {
+            PROGRESS.remove(&mut *turn.state(), &());
+            return Ok(Some(Recovery::Completing { groups: Vec::new(), recovered: Msat::ZERO }));
+        }
+        let next = progress.claim();
+        while let Some(position) = progress.claim() {
+            turn.spawn(&super::Machine::Recovery(Recovery::Hashing(position)));
+        }
+        PROGRESS.insert(&mut *turn.state(), &(), &progress);
+        Ok(next.map(Recovery::Hashing))
+    }
+
+    /// Takes note of what a slice says of this wallet's notes.
+    fn scan(&self, state: &mut dyn Write, items: &[RecoveryItem]) -> Result<(), StoreError> {
+        // Half of the items ask whether a nonce was seen, and hardly ever it was.
+        let mut seen = stock::seen(state, SEEN_IN_MEMORY)?;
+        for item in items {
+            match item {
+                RecoveryItem::Output { denomination, nonce_hash, tweak } => {
+                    let request = NoteRequest { denomination: *denomination, tweak: *tweak };
+                    let Some(nonce_hash) = self.recognise(request, nonce_hash) else { continue };
+                    if !stock::was_seen(state, &nonce_hash)? {
+                        stock::mark_seen(state, &nonce_hash);
+                        stock::put_found(state, &nonce_hash, &request);
+                        if let Some(seen) = &mut seen {
+                            seen.insert(nonce_hash);
+                        }
+                    }
+                }
+                RecoveryItem::Input { nonce_hash } => {
+                    let was_seen = match &seen {
+                        Some(seen) => seen.contains(nonce_hash),
+                        None => stock::was_seen(state, nonce_hash)?,
+                    };
+                    if was_seen {
+                        stock::remove_found(state, nonce_hash);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Returns the hash of a note's nonce if the note is this wallet's.
+    fn recognise(
+        &self,
+        request: NoteRequest,
+        blinded_hash: &hash160::Hash,
+    ) -> Option<hash160::Hash> {
+        let NoteRequest { denomination, tweak } = request;
+        if !self.secrets.recognises(&tweak) || !self.config.issues(denomination) {
+            return None;
+        }
+        let keys = self.secrets.keys(request);
+        let is_own = hash160(&keys.blinded().to_bytes()) == *blinded_hash;
+        is_own.then(|| hash160(&keys.nonce().to_array()))
     }
 
     /// Takes up the next notes found, or ends recovery.
@@ -279,23 +345,4 @@ impl MintClient {
 
 const UNEXPECTED: Stop = Stop::Invariant("recovery was woken by what it does not wait for");
 
-fn next_slice(position: Position) -> Recovery {
-    if position.next < position.total {
-        Recovery::Hashing(position)
-    } else {
-        Recovery::Completing { groups: Vec::new(), recovered: Msat::ZERO }
-    }
-}
-
-/// The items of a slice, if they are those that the federation agrees on.
-fn parse_slice(
-    position: Position,
-    hash: &sha256::Hash,
-    answer: &Value,
-) -> Option<Vec<RecoveryItem>> {
-    let items = Vec::<RecoveryItem>::deserialize(answer).ok()?;
-    let SliceRange(start, end) = position.slice();
-    let encoded: Vec<_> = items.iter().map(Encode::to_bytes).collect();
-    let fits = items.len() as u64 == end - start && slice_hash(encoded.iter()) == *hash;
-    fits.then_some(items)
-}
+const NO_PROGRESS: Stop = Stop::Invariant("a slice came while no log is scanned");

@@ -3,7 +3,7 @@
 //! All of it is written in the turn that decides it. A note leaves the stock only in the same turn
 //! that records where it went: a machine's state, or the list of notes sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::hashes::hash160;
 use moneta_core::amount::Msat;
@@ -181,6 +181,16 @@ pub(super) fn mark_seen(state: &mut dyn Write, nonce_hash: &hash160::Hash) {
 
 pub(super) fn was_seen(state: &dyn Read, hash: &hash160::Hash) -> Result<bool, StoreError> {
     SEEN.contains(state, hash)
+}
+
+/// All nonces seen, unless there are more than `limit`.
+pub(super) fn seen(
+    state: &dyn Read,
+    limit: usize,
+) -> Result<Option<BTreeSet<hash160::Hash>>, StoreError> {
+    let rows = SEEN.scan(state, Order::Ascending).take(limit.saturating_add(1));
+    let seen: BTreeSet<_> = rows.map(|row| row.map(|(hash, ())| hash)).collect::<Result<_, _>>()?;
+    Ok((seen.len() <= limit).then_some(seen))
 }
 
 pub(super) fn put_found(state: &mut dyn Write, hash: &hash160::Hash, request: &NoteRequest) {
