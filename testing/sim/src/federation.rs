@@ -1,15 +1,22 @@
-//! One federation of four with fixed keys, the same in every simulation: wallets' addresses and
+//! A federation of four with fixed keys, the same in every simulation: wallets' addresses and
 //! tweaks can then be ground once and for all (see [`ADDRESS_INDICES`]).
+//!
+//! There are two of it, with the same keys. One has the denominations of real federations. The other
+//! issues every eighth of them only, so that an amount takes a third of the notes: nearly all the
+//! time of a simulation is curve arithmetic, so much for each note.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bitcoin::Network;
 use bitcoin::secp256k1::{Keypair, PublicKey, Secp256k1, SecretKey};
+use moneta_core::Msat;
 use moneta_core::config::{ClientConfig, GlobalConfig, ModuleEntry, PeerUrl};
 use moneta_core::envelope::ClientConfigEnvelope;
 use moneta_core::version::CORE_CONSENSUS_2_1;
-use moneta_core::{Decode, FederationId, FederationSize, ModuleInstanceId, PeerId};
+use moneta_core::{
+    Decode as _, Encode as _, FederationId, FederationSize, ModuleInstanceId, PeerId,
+};
 use moneta_crypto::derive::FederationSecrets;
 use moneta_crypto::dkg::{Shape, ThresholdKey, deal_trusted};
 use moneta_guardian::engine::Engine;
@@ -42,6 +49,18 @@ pub const WALLETS: usize = 3;
 
 include!("ground.rs");
 
+/// The exponents of the notes that a federation with few denominations issues.
+const FEW: [u8; 5] = [12, 15, 18, 21, 24];
+
+/// Which notes a federation issues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notes {
+    /// Each power of two, as real ones do.
+    All,
+    /// Few.
+    Few,
+}
+
 /// Keys and configurations.
 pub struct Federation {
     /// How many guardians.
@@ -50,27 +69,59 @@ pub struct Federation {
     pub id: FederationId,
     /// What clients know.
     pub client_config: ClientConfig,
+    /// What users' amounts are multiples of: the smallest note that wallets ask for.
+    pub grain: Msat,
     /// The keys that sign sessions.
     pub broadcast_keys: BTreeMap<PeerId, PublicKey>,
     mint: MintConfig,
     wallet: WalletConfig,
     secrets: Vec<Secrets>,
+    /// The name that wallets derive their secrets with, the same for both federations.
+    wallets_of: FederationId,
 }
 
 /// What one guardian alone has.
+#[derive(Clone)]
 struct Secrets {
     broadcast: Keypair,
     mint: MintPrivate,
     wallet: SecretKey,
 }
 
-/// The federation of all simulations.
-pub fn federation() -> &'static Federation {
-    static FEDERATION: OnceLock<Federation> = OnceLock::new();
-    FEDERATION.get_or_init(Federation::deal)
+/// The federations of all simulations.
+pub fn federation(notes: Notes) -> &'static Federation {
+    static FEDERATIONS: OnceLock<[Federation; 2]> = OnceLock::new();
+    let [all, few] = FEDERATIONS.get_or_init(Dealt::federations);
+    match notes {
+        Notes::All => all,
+        Notes::Few => few,
+    }
 }
 
-impl Federation {
+/// What the guardians dealt each other.
+struct Dealt {
+    size: FederationSize,
+    broadcast_keys: BTreeMap<PeerId, PublicKey>,
+    configs: BTreeMap<ModuleInstanceId, Vec<u8>>,
+    secrets: Vec<Secrets>,
+}
+
+impl Dealt {
+    fn federations() -> [Federation; 2] {
+        let mut dealt = Self::deal();
+        let all = dealt.found(None);
+        let is_issued = |denomination: &Denomination| FEW.contains(&denomination.0);
+        let mut mint = all.mint.clone();
+        mint.tbs_agg_pks.retain(|denomination, _| is_issued(denomination));
+        mint.tbs_pks.retain(|denomination, _| is_issued(denomination));
+        dealt.configs.insert(MINT, mint.to_bytes());
+        for secrets in &mut dealt.secrets {
+            secrets.mint.tbs_sks.retain(|denomination, _| is_issued(denomination));
+        }
+        let few = dealt.found(Some(all.id));
+        [all, few]
+    }
+
     fn deal() -> Self {
         let size = FederationSize::new(GUARDIANS).expect("four guardians");
         let threshold = size.threshold();
@@ -111,6 +162,13 @@ impl Federation {
                 wallet: key(2, me),
             });
         }
+        Self { size, broadcast_keys, configs, secrets }
+    }
+
+    /// The federation with these parts, whose wallets derive their secrets with `wallets_of`, or
+    /// with its own name.
+    fn found(&self, wallets_of: Option<FederationId>) -> Federation {
+        let Self { size, broadcast_keys, configs, secrets } = self;
         let peer_url = |peer: PeerId| PeerUrl {
             url: format!("ws://127.0.0.1:{}/", 2000 + peer.0).parse().expect("a URL"),
             name: format!("guardian-{peer}"),
@@ -130,17 +188,24 @@ impl Federation {
             (instance, ModuleEntry { kind, version, config })
         });
         let client_config = ClientConfig { global, modules: modules.into() };
-        Self {
-            size,
-            id: client_config.federation_id(),
+        let id = client_config.federation_id();
+        let mint = MintConfig::from_bytes(&configs[&MINT]).expect("just encoded");
+        let mut minted = Denomination::minted().filter(|denomination| mint.issues(*denomination));
+        Federation {
+            size: *size,
+            id,
             client_config,
-            broadcast_keys,
-            mint: MintConfig::from_bytes(&configs[&MINT]).expect("just encoded"),
+            grain: minted.find_map(Denomination::value).expect("some are issued"),
+            broadcast_keys: broadcast_keys.clone(),
+            mint,
             wallet: WalletConfig::from_bytes(&configs[&WALLET]).expect("just encoded"),
-            secrets,
+            secrets: secrets.clone(),
+            wallets_of: wallets_of.unwrap_or(id),
         }
     }
+}
 
+impl Federation {
     /// A guardian's engine, with empty caches.
     pub fn engine(&self, me: PeerId, block_vote_step: u64) -> Engine {
         let seat = Seat { me, size: self.size };
@@ -173,7 +238,7 @@ impl Federation {
 
     fn env(&self, wallet: usize, instance: ModuleInstanceId) -> Env {
         let seed = [wallet as u8 + 1; 64];
-        let secrets = FederationSecrets::from_seed(&seed, &self.id.0);
+        let secrets = FederationSecrets::from_seed(&seed, &self.wallets_of.0);
         let secret = secrets.module(instance.0);
         Env { instance, federation: self.id, size: self.size, secret }
     }
@@ -190,8 +255,6 @@ fn tbs_keys(key: ThresholdKey) -> TbsKeys {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
-
     use moneta_mint::client::NoteSecrets;
     use moneta_wallet::descriptor::{Descriptor, claim_tweak};
 
@@ -199,7 +262,7 @@ mod tests {
 
     /// How many of each are found: more than a simulation uses.
     const ADDRESSES: usize = 5;
-    const TWEAKS: usize = 400;
+    const TWEAKS: usize = 900;
 
     fn is_valid(federation: &Federation, wallet: usize, index: u64) -> bool {
         let descriptor = Descriptor::new(&federation.wallet.bitcoin_pks).expect("four keys");
@@ -210,7 +273,7 @@ mod tests {
 
     #[test]
     fn constants_fit_the_keys() {
-        let federation = federation();
+        let federation = federation(Notes::Few);
         for wallet in 0..WALLETS {
             let secrets = NoteSecrets::new(federation.env(wallet, MINT).secret);
             for index in ADDRESS_INDICES[wallet] {
@@ -223,23 +286,23 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "prints src/ground.rs anew, after the keys were changed; takes minutes"]
-    fn grind_constants() {
-        let federation = federation();
-        let (mut indices, mut tweaks) = (String::new(), String::new());
+    #[ignore = "prints ADDRESS_INDICES of src/ground.rs anew, after keys were changed; takes minutes"]
+    fn grind_addresses() {
+        let federation = federation(Notes::All);
         for wallet in 0..WALLETS {
             let valid = (0..).filter(|index| is_valid(federation, wallet, *index));
-            let valid: Vec<u64> = valid.take(ADDRESSES).collect();
-            writeln!(indices, "    &{valid:?},").expect("a string");
-            let secrets = NoteSecrets::new(federation.env(wallet, MINT).secret);
-            let ground = (0..u32::MAX)
-                .filter(|number| secrets.recognises(&u128::from(*number).to_be_bytes()));
-            let ground: Vec<u32> = ground.take(TWEAKS).collect();
-            writeln!(tweaks, "    &{ground:?},").expect("a string");
+            println!("    &{:?},", valid.take(ADDRESSES).collect::<Vec<u64>>());
         }
-        println!("/// The first valid address indices of each wallet.");
-        println!("pub const ADDRESS_INDICES: [&[u64]; WALLETS] = [\n{indices}];\n");
-        println!("/// Numbers whose 16 bytes are tweaks of each wallet.");
-        println!("pub const TWEAK_NUMBERS: [&[u32]; WALLETS] = [\n{tweaks}];");
+    }
+
+    #[test]
+    #[ignore = "prints TWEAK_NUMBERS of src/ground.rs anew, after keys were changed; takes a minute"]
+    fn grind_tweaks() {
+        let federation = federation(Notes::All);
+        for wallet in 0..WALLETS {
+            let secrets = NoteSecrets::new(federation.env(wallet, MINT).secret);
+            let tweaks = secrets.grind(0, u32::MAX).map(u128::from_be_bytes);
+            println!("    &{:?},", tweaks.take(TWEAKS).collect::<Vec<u128>>());
+        }
     }
 }

@@ -12,9 +12,25 @@
 //!                 ^________________________________________________________/
 //! ```
 //!
+//! What happens: deposits, e-cash sent, received and taken back, withdrawals one behind another,
+//! wishes for metadata, wallets that are lost and come back from their words; messages that are late,
+//! lost or doubled, crashes and failing commits at any moment, disks that are lost or put back from an
+//! old copy, reorganisations, and one guardian of four that is silent, lies, forges or spams
+//! (`workload`, `world/misfortune.rs`, `vice.rs`).
+//!
 //! What is checked all along: the same writes from the same ordered unit on every guardian, the same
-//! outcome of every session, books that balance, and at the end that every millisatoshi is in a
-//! wallet and every coin on the chain (`check.rs`).
+//! outcome of every session, books that balance, and that wallets hold no more than the federation
+//! owes them (`check.rs`). At the end, in calm weather: everything that was open has come to its end,
+//! deposits of lost wallets included; guardians agree on what they all wish for and hold the same rows;
+//! every millisatoshi of notes that are out is in exactly one place; the coin on the chain is worth
+//! what the books say, and every withdrawal was paid once or not at all (`workload/accounts.rs`).
+//!
+//! What is not: what a wallet pays in fees is only checked by the federation's own rules, so a fee
+//! that guardians and wallets compute wrongly alike goes unnoticed; consensus itself and the network
+//! are doubles.
+//!
+//! Nearly all the time is curve arithmetic. So most federations here issue few denominations
+//! ([`federation::Notes`]), and a unit is decoded once for all guardians ([`order::Batch`]).
 //!
 //! Start reading at [`world::run`].
 

@@ -6,18 +6,54 @@
 //! one two before it is signed; after a restart a guardian is told its unfinished sessions from their
 //! beginning, or not at all if the others have moved on.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::rc::Rc;
 
 use moneta_core::PeerId;
+use moneta_guardian::engine::{Engine, Unit};
 
-/// What one guardian put into consensus at once.
-#[derive(Debug, Clone)]
-pub struct Batch {
+/// What one guardian put into consensus at once. Clones share everything.
+#[derive(Clone)]
+pub struct Batch(Rc<Contents>);
+
+struct Contents {
+    creator: PeerId,
+    items: Vec<Vec<u8>>,
+    /// What the first guardian that looked at it made of the bytes. Decoding is a function of the
+    /// bytes and of the configuration that all share, and most of it is curve arithmetic. Sessions
+    /// that are replayed are decoded anew.
+    unit: OnceCell<Option<Unit>>,
+}
+
+impl Batch {
+    /// Encoded consensus items of one guardian.
+    pub fn new(creator: PeerId, items: Vec<Vec<u8>>) -> Self {
+        Self(Rc::new(Contents { creator, items, unit: OnceCell::new() }))
+    }
+
     /// Who.
-    pub creator: PeerId,
+    pub fn creator(&self) -> PeerId {
+        self.0.creator
+    }
+
     /// Encoded consensus items.
-    pub items: Rc<Vec<Vec<u8>>>,
+    pub fn items(&self) -> &[Vec<u8>] {
+        &self.0.items
+    }
+
+    /// The unit, unless everybody drops it.
+    pub fn unit(&self, engine: &Engine) -> Option<&Unit> {
+        let decode = || engine.decode_unit(self.0.creator, &self.0.items).ok();
+        self.0.unit.get_or_init(decode).as_ref()
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} items of {})", self.0.items.len(), self.0.creator)
+    }
 }
 
 /// One session of the log.
@@ -69,7 +105,7 @@ impl Log {
             return false;
         }
         if is_close {
-            current.marks.insert(unit.creator);
+            current.marks.insert(unit.creator());
         }
         current.units.push(unit);
         current.has_ended = current.marks.len() >= self.threshold;

@@ -2,7 +2,8 @@
 
 use moneta_core::api::{Method, endpoint};
 use moneta_core::{
-    ApiError, ConsensusItem, Encode as _, MeHex, SubmissionOutcome, Transaction, TransactionId,
+    ApiError, ConsensusItem, Encode as _, MeHex, ModuleInstanceId, SessionIndex, SubmissionOutcome,
+    Transaction, TransactionId,
 };
 use moneta_guardian::engine::{Halt, SubmissionError};
 use moneta_module::server::{Broken, Reply, View};
@@ -84,6 +85,18 @@ impl Process {
                     false => Reached::Wait(self.engine.accepted_key(txid)),
                 })
             }
+            Method::Core(name) if name == endpoint::SESSION_COUNT => {
+                Ok(Reached::Now(Ok(json!(self.engine.session_count(&view)?))))
+            }
+            Method::Core(name) if name == endpoint::AWAIT_SESSION_OUTCOME => {
+                let session = match SessionIndex::deserialize(params) {
+                    Ok(session) => session,
+                    Err(error) => return Ok(bad(error)),
+                };
+                let signed = self.engine.signed_session(&view, session)?;
+                let later = || Err(ApiError::timeout());
+                Ok(Reached::Now(signed.map_or_else(later, |s| Ok(json!(MeHex(s.session_outcome))))))
+            }
             Method::Core(name) => Ok(Reached::Now(Err(ApiError::not_found(name)))),
             Method::Module(instance, name) => {
                 let Some(module) = self.engine.module(*instance) else {
@@ -134,13 +147,18 @@ impl Process {
     }
 
     /// What the guardian answers to a plain call of a module, for users who ask just one.
-    pub(crate) fn ask(&self, method: &str, params: &Value) -> Option<Value> {
-        let instance = crate::federation::WALLET;
+    pub(crate) fn ask(
+        &self,
+        instance: ModuleInstanceId,
+        method: &str,
+        params: &Value,
+    ) -> Option<Value> {
         let view = self.store.snapshot();
         let state = self.engine.module_state(&view, instance);
         let module = self.engine.module(instance)?;
         match module.call(&View { state: &state, salt: 0 }, method, params) {
             Ok(Reply::Value(value)) => Some(value),
+            Ok(Reply::Json(text)) => serde_json::from_str(&text).ok(),
             _ => None,
         }
     }

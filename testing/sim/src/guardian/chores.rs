@@ -83,7 +83,7 @@ impl Process {
         self.propose(now_ms)?;
         self.broadcast(&mut effects)?;
         let count = self.engine.session_count(&self.store.snapshot())?;
-        for (session, header) in self.ended.clone() {
+        for (session, (header, _)) in self.ended.clone() {
             if session >= count {
                 effects.push(Effect::Tell(session, self.sign(header)));
             }

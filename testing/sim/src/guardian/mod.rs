@@ -16,10 +16,10 @@ use moneta_core::{ApiError, PeerId, SessionHeader, SessionIndex};
 use moneta_guardian::engine::{Engine, Halt};
 use moneta_module::server::{ChainStatus, Facts, Need};
 use moneta_store::testing::CrashProne;
-use moneta_store::{Read as _, Store, StoreError};
+use moneta_store::{Batch as Writes, KeyRange, Order, Read as _, Snapshot, Store, StoreError};
 use serde_json::Value;
 
-use crate::federation::{Federation, federation};
+use crate::federation::Federation;
 use crate::order::Log;
 use calls::Waiting;
 use ordered::Ordered;
@@ -79,9 +79,11 @@ pub(crate) enum Effect {
 /// A guardian's machine: it outlives its processes.
 pub(crate) struct Guardian {
     pub(crate) me: PeerId,
+    federation: &'static Federation,
     pub(crate) disk: CrashProne,
     pub(crate) life: u64,
     pub(crate) process: Option<Process>,
+    copy: Option<Snapshot>,
     block_vote_step: u64,
 }
 
@@ -101,21 +103,22 @@ pub(crate) struct Process {
     cursor: (u64, u64),
     pending: VecDeque<Ordered>,
     is_fetching: bool,
-    ended: BTreeMap<SessionIndex, SessionHeader>,
+    ended: BTreeMap<SessionIndex, (SessionHeader, Signature)>,
     signatures: BTreeMap<SessionIndex, BTreeMap<PeerId, Signature>>,
     waiting: Vec<Waiting>,
     behind_for: u32,
 }
 
 impl Guardian {
-    pub(crate) fn new(me: PeerId, block_vote_step: u64) -> Self {
-        Self { me, disk: CrashProne::new(), life: 0, process: None, block_vote_step }
+    pub(crate) fn new(me: PeerId, federation: &'static Federation, block_vote_step: u64) -> Self {
+        let disk = CrashProne::new();
+        Self { me, federation, disk, life: 0, process: None, copy: None, block_vote_step }
     }
 
     /// Starts a process. It is told units from `told_from` on; what is signed before is fetched.
     pub(crate) fn start(&mut self, told_from: u64) -> Result<(), Trouble> {
         self.life += 1;
-        let federation = federation();
+        let federation = self.federation;
         let engine = federation.engine(self.me, self.block_vote_step);
         let store = self.disk.start();
         engine.check_books(&store.snapshot())?;
@@ -149,6 +152,37 @@ impl Guardian {
         self.disk.crash();
         let process = self.process.take();
         process.map_or(Vec::new(), |process| process.waiting.iter().map(|w| w.call).collect())
+    }
+
+    /// Keeps a copy of the disk.
+    pub(crate) fn keep_copy(&mut self) {
+        self.copy = Some(self.disk.durable());
+    }
+
+    /// The disk is lost; the next process finds the copy, or nothing.
+    pub(crate) fn lose_disk(&mut self) -> Result<Vec<CallId>, Trouble> {
+        let calls = self.crash();
+        self.disk = CrashProne::new();
+        if let Some(copy) = &self.copy {
+            let mut rows = Writes::new();
+            for row in copy.scan(KeyRange::all(), Order::Ascending) {
+                let (key, value) = row?;
+                rows.put(key, value);
+            }
+            self.disk.start().commit(rows)?;
+        }
+        Ok(calls)
+    }
+
+    /// How far its disk is: the session, and the units of it that are processed.
+    pub(crate) fn position(&self, engine: &Engine) -> Result<(u64, u64), StoreError> {
+        let view = self.disk.durable();
+        let count = engine.session_count(&view)?;
+        let session = match engine.ended_session(&view, count)? {
+            Some(_) => SessionIndex(count.0 + 1),
+            None => count,
+        };
+        Ok((session.0, engine.progress(&view, session)?))
     }
 
     /// How many sessions are signed on its disk.
@@ -185,12 +219,7 @@ impl Process {
     }
 
     /// A view of everything committed.
-    pub(crate) fn view(&self) -> moneta_store::Snapshot {
+    pub(crate) fn view(&self) -> Snapshot {
         self.store.snapshot()
-    }
-
-    /// Whether a row exists, for checks.
-    pub(crate) fn has(&self, key: &[u8]) -> bool {
-        self.store.snapshot().get(key).is_ok_and(|value| value.is_some())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use moneta_core::{SessionHeader, SessionIndex, TransactionId};
-use moneta_guardian::engine::{Engine, Stop, Unit};
+use moneta_guardian::engine::{Stop, Unit};
 use moneta_store::{Batch as Writes, WriteSet};
 
 use super::calls::Waiting;
@@ -42,9 +42,9 @@ impl Process {
         let index = SessionIndex(session);
         match log.at(session, position) {
             Entry::Unit(unit) => {
-                if unit.creator == self.me {
+                if unit.creator() == self.me {
                     self.in_flight = false;
-                    self.queue.retain(|item| !unit.items.contains(item));
+                    self.queue.retain(|item| !unit.items().contains(item));
                 }
                 let unit = Some(unit.clone());
                 self.pending.push_back(Ordered { session: index, position, unit });
@@ -75,16 +75,18 @@ impl Process {
         }
         let view = self.store.snapshot();
         let count = self.engine.session_count(&view)?;
-        let units: Vec<Option<Unit>> =
-            self.pending.iter().map(|ordered| decode(&self.engine, ordered)).collect();
-        self.engine.prepare(&units.iter().flatten().collect::<Vec<_>>());
+        let unit = |ordered: &'_ Ordered| ordered.unit.clone();
+        let batches: Vec<Option<Batch>> = self.pending.iter().map(unit).collect();
+        let units: Vec<Option<&Unit>> =
+            batches.iter().map(|batch| batch.as_ref()?.unit(&self.engine)).collect();
+        self.engine.prepare(&units.iter().copied().flatten().collect::<Vec<_>>());
         let mut writes = WriteSet::new(&view);
         let mut effects = Vec::new();
         let (mut refused, mut headers) = (BTreeSet::new(), Vec::new());
         let mut done = 0;
         for (ordered, unit) in self.pending.iter().zip(&units) {
             let mut of_unit = writes.child();
-            match self.process_one(&mut of_unit, count, ordered, unit.as_ref(), &mut refused) {
+            match self.process_one(&mut of_unit, count, ordered, *unit, &mut refused) {
                 Ok(header) => {
                     headers.extend(header);
                     let batch = of_unit.into_batch();
@@ -175,9 +177,4 @@ impl Process {
         }
         Ok(())
     }
-}
-
-fn decode(engine: &Engine, ordered: &Ordered) -> Option<Unit> {
-    let Batch { creator, items } = ordered.unit.as_ref()?;
-    engine.decode_unit(*creator, items).ok()
 }

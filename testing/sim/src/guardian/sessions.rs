@@ -22,7 +22,6 @@ impl Process {
         let count = self.engine.session_count(&view)?;
         for session in [count, SessionIndex(count.0 + 1)] {
             if let Some(ended) = self.engine.ended_session(&view, session)? {
-                self.ended.insert(session, ended.header);
                 self.sign(ended.header);
             }
         }
@@ -31,8 +30,8 @@ impl Process {
 
     pub(super) fn sign(&mut self, header: SessionHeader) -> BTreeMap<PeerId, Signature> {
         let key = self.federation.broadcast_key(self.me);
-        let signature = header.sign(&self.federation.broadcast_keys, key);
-        self.ended.insert(header.index, header);
+        let sign = || (header, header.sign(&self.federation.broadcast_keys, key));
+        let (_, signature) = *self.ended.entry(header.index).or_insert_with(sign);
         self.signatures.entry(header.index).or_default().insert(self.me, signature);
         BTreeMap::from([(self.me, signature)])
     }
@@ -79,7 +78,7 @@ impl Process {
         loop {
             let view = self.store.snapshot();
             let session = self.engine.session_count(&view)?;
-            let Some(header) = self.ended.get(&session).copied() else { return Ok(()) };
+            let Some((header, _)) = self.ended.get(&session).copied() else { return Ok(()) };
             let keys = &self.federation.broadcast_keys;
             let known = self.signatures.entry(session).or_default();
             known.retain(|signer, signature| header.verify_one(keys, *signer, signature));

@@ -2,23 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bitcoin::{Address, Amount, OutPoint};
-use moneta_client::history;
-use moneta_core::{Encode as _, OperationId};
+use bitcoin::{Amount, OutPoint};
+use moneta_core::Msat;
 use moneta_mint::client::MintClient;
-use moneta_mint::words::{ECash, Nonce, SpendableNote};
+use moneta_mint::words::{ECash, SpendableNote};
 use moneta_module::client::End;
 use moneta_wallet::words::FederationWallet;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::users::all_handed_out;
-use crate::check::shared_rows;
+use crate::check::{shared_rows, unspent};
 use crate::federation::{MINT, WALLET};
+use crate::wallet::{StockNote, withdrawal_of};
 use crate::world::World;
-
-/// The first byte of the keys of spent notes (`modules/mint`, server tables).
-const SPENT: u8 = 0x01;
 
 /// Checks everything that must hold when nothing is open any more.
 pub(super) fn check_end(world: &mut World) -> Result<(), String> {
@@ -51,43 +48,61 @@ fn check_guardians(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn is_spent(world: &World, nonce: Nonce) -> bool {
-    let Some(process) = world.guardians[0].process.as_ref() else { return false };
-    let mut key = vec![SPENT];
-    nonce.encode(&mut key);
-    process.has(&process.engine.module_key(MINT, &key))
-}
-
+/// Whether guardian 0 knows a note of it to be unspent.
 pub(super) fn has_unspent(world: &World, ecash: &ECash) -> bool {
-    ecash.notes().any(|note| !is_spent(world, note.nonce()))
+    let Some(process) = world.guardians[0].process.as_ref() else { return false };
+    unspent(&process.engine, &process.view(), ecash.notes().map(as_stock)).next().is_some()
 }
 
-/// Every note that is issued and not spent is in a wallet's stock, in e-cash that was handed out, or
-/// set aside.
+fn as_stock(note: &SpendableNote) -> StockNote {
+    (note.nonce().to_array().to_vec(), note.value().unwrap_or(Msat::ZERO))
+}
+
+/// Every note that is issued and not spent is in one wallet's stock, in e-cash that was handed out,
+/// or set aside.
 fn check_notes(world: &mut World) -> Result<(), String> {
     let audit = books(world)?;
     let outstanding = -audit.get(&MINT).copied().unwrap_or(0);
-    let mut held = 0_i128;
-    let mut loose: BTreeMap<Nonce, SpendableNote> = BTreeMap::new();
+    let mut loose: BTreeMap<Vec<u8>, Msat> = BTreeMap::new();
+    for (_, ecash) in all_handed_out(world)? {
+        loose.extend(ecash.notes().map(as_stock));
+    }
+    let mut held: BTreeMap<Vec<u8>, Msat> = BTreeMap::new();
+    let process = world.guardians[0].process.as_ref().ok_or("guardian 0 is down at the end")?;
+    let (engine, view) = (&process.engine, process.view());
     for wallet in &world.wallets {
-        held += i128::from(wallet.balance().map_err(|trouble| format!("{trouble:?}"))?.0);
+        let number = wallet.number;
         let driver = wallet.driver.as_ref().ok_or("a wallet is down at the end")?;
         let mint = driver.module::<MintClient>(MINT).ok_or("a wallet lacks the mint")?;
-        let aside = mint.set_aside(&driver.module_view(MINT)).map_err(|e| e.to_string())?;
-        loose.extend(aside.into_iter().map(|note| (note.nonce(), note)));
+        let state = driver.module_view(MINT);
+        let aside = mint.set_aside(&state).map_err(|error| error.to_string())?;
+        loose.extend(aside.iter().map(as_stock));
+        if !mint.unresolved(&state).map_err(|error| error.to_string())?.is_empty() {
+            return Err(format!("wallet {number} has not recovered all of its notes"));
+        }
+        let stock = wallet.stock().map_err(|trouble| format!("{trouble:?}"))?;
+        let good: Vec<StockNote> = unspent(engine, &view, stock.clone()).collect();
+        // The words do not tell a wallet what it had handed out.
+        if good.len() < stock.len() && wallet.recoveries == 0 {
+            return Err(format!("wallet {number} holds spent notes"));
+        }
+        for (nonce, value) in good {
+            let known = held.insert(nonce.clone(), value).is_some() || loose.contains_key(&nonce);
+            if known && wallet.recoveries == 0 {
+                return Err(format!("a note of wallet {number} is elsewhere as well"));
+            }
+        }
     }
-    for (_, ecash) in all_handed_out(world)? {
-        loose.extend(ecash.notes().map(|note| (note.nonce(), *note)));
-    }
-    let loose = loose.into_values().filter(|note| !is_spent(world, note.nonce()));
-    let loose: i128 = loose.map(|note| note.value().map_or(0, |value| i128::from(value.0))).sum();
-    if loose > 0 {
-        world.count("ended with loose notes");
-    }
+    loose.retain(|nonce, _| !held.contains_key(nonce));
+    let sum = |notes| unspent(engine, &view, notes).map(|(_, value)| i128::from(value.0)).sum();
+    let (held, loose): (i128, i128) = (sum(held), sum(loose));
     if outstanding != held + loose {
         return Err(format!(
             "{outstanding} msat of notes are out, wallets hold {held}, {loose} are loose"
         ));
+    }
+    if loose > 0 {
+        world.count("ended with loose notes");
     }
     Ok(())
 }
@@ -102,7 +117,7 @@ fn books(world: &World) -> Result<BTreeMap<moneta_core::ModuleInstanceId, i128>,
 /// once or not at all.
 fn check_coins(world: &World) -> Result<(), String> {
     let process = world.guardians[0].process.as_ref().ok_or("guardian 0 is down at the end")?;
-    let coin = process.ask("federation_wallet", &Value::Null).unwrap_or_default();
+    let coin = process.ask(WALLET, "federation_wallet", &Value::Null).unwrap_or_default();
     let on_books = books(world)?.get(&WALLET).copied().unwrap_or(0);
     if coin.is_null() {
         return if on_books == 0 { Ok(()) } else { Err("money without a coin".to_owned()) };
@@ -120,37 +135,28 @@ fn check_coins(world: &World) -> Result<(), String> {
         return Err(format!("the coin is worth {}, the books say {on_books} msat", coin.value));
     }
     for wallet in &world.wallets {
-        let driver = wallet.driver.as_ref().ok_or("a wallet is down at the end")?;
-        let operations = history::operations(&driver.view(), usize::MAX);
-        for operation in operations.map_err(|error| error.to_string())? {
-            if operation.kind != "withdraw" {
-                continue;
+        for operation in wallet.operations("withdraw").map_err(|trouble| format!("{trouble:?}"))? {
+            let (id, end) = (operation.id, operation.end);
+            let (script, value) = withdrawal_of(&operation).map_err(|t| format!("{t:?}"))?;
+            let received = world.chain.received(&script);
+            let expected = match end {
+                Some(End::Succeeded) => value,
+                Some(End::Failed) => Amount::ZERO,
+                None => return Err(format!("withdrawal {id} has no end")),
+            };
+            if received != expected {
+                return Err(format!(
+                    "withdrawal {id} ended {end:?} and paid {received} of {value}"
+                ));
             }
-            check_withdrawal(world, operation.id, &operation.details, operation.end)?;
+        }
+        // How these ended is forgotten.
+        for (script, value) in &wallet.lost_withdrawals {
+            let received = world.chain.received(script);
+            if received != *value && received != Amount::ZERO {
+                return Err(format!("a withdrawal paid {received} of {value}"));
+            }
         }
     }
     Ok(())
-}
-
-fn check_withdrawal(
-    world: &World,
-    id: OperationId,
-    details: &Value,
-    end: Option<End>,
-) -> Result<(), String> {
-    let address: Address<_> = details["address"]
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or("a withdrawal has no address")?;
-    let value = Amount::from_sat(details["value"].as_u64().unwrap_or(0));
-    let received = world.chain.received(&address.assume_checked().script_pubkey());
-    let expected = match end {
-        Some(End::Succeeded) => value,
-        Some(End::Failed) => Amount::ZERO,
-        None => return Err(format!("withdrawal {id} has no end")),
-    };
-    match received == expected {
-        true => Ok(()),
-        false => Err(format!("withdrawal {id} ended {end:?} and paid {received} of {value}")),
-    }
 }

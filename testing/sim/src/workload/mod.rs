@@ -5,18 +5,19 @@ mod accounts;
 mod end;
 mod users;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
+use bitcoin::OutPoint;
 use moneta_core::Msat;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use crate::federation::GUARDIANS;
 use crate::vice::Vice;
-use crate::world::World;
+use crate::world::{Event, World};
 use accounts::check_end;
 use end::is_level;
-use users::{cancel, receive, send, wish, withdraw};
+use users::{cancel, lose_wallet, receive, send, wish, withdraw};
 
 /// How often the end is looked for, and for how long.
 const LOOK_MS: u64 = 2_000;
@@ -41,7 +42,10 @@ pub(crate) struct Workload {
     first_deposits: usize,
     /// The one guardian that may be bad. Votes stay, so it is the same one all along.
     villain: usize,
-    deposits: BTreeMap<usize, usize>,
+    /// Whose, and where.
+    deposits: Vec<(usize, OutPoint)>,
+    /// Whose operators have wished for the last time.
+    last_wishes: BTreeSet<usize>,
 }
 
 impl Workload {
@@ -51,7 +55,8 @@ impl Workload {
             looks: 0,
             villain: rng.gen_range(0..GUARDIANS),
             first_deposits: if rng.gen_bool(0.3) { 2 } else { 1 },
-            deposits: BTreeMap::new(),
+            deposits: Vec::new(),
+            last_wishes: BTreeSet::new(),
         }
     }
 
@@ -62,7 +67,7 @@ impl Workload {
                 world.calm_down();
                 self.looks = 0;
                 self.stage = Stage::Settling;
-                world.plan(LOOK_MS, crate::world::Event::Act);
+                world.plan(LOOK_MS, Event::Act);
             }
             Stage::Busy(left) => {
                 self.do_something(world)?;
@@ -73,9 +78,10 @@ impl Workload {
                     self.stage = Stage::Busy(left - 1);
                 }
                 let pause = world.rng.gen_range(100..8_000);
-                world.plan(pause, crate::world::Event::Act);
+                world.plan(pause, Event::Act);
             }
             Stage::Settling => {
+                self.wish_at_last(world)?;
                 if self.is_settled(world)? && !self.redeem(world)? {
                     world.is_frozen = true;
                     self.stage = Stage::Levelling;
@@ -98,7 +104,7 @@ impl Workload {
         if self.looks > LOOKS_MAX {
             return Err(format!("it does not come to rest: {}", world.describe_open()));
         }
-        world.plan(LOOK_MS, crate::world::Event::Act);
+        world.plan(LOOK_MS, Event::Act);
         Ok(())
     }
 
@@ -112,17 +118,34 @@ impl Workload {
 
     fn do_something(&mut self, world: &mut World) -> Result<(), String> {
         let wallet = world.rng.gen_range(0..world.wallets.len());
-        let made: usize = self.deposits.values().sum();
+        let made = self.deposits.len();
         match world.rng.gen_range(0..100) {
             _ if made < self.first_deposits => self.deposit(world, wallet),
             _ if self.is_patient(world) && world.rng.gen_bool(0.8) => Ok(()),
             0..=3 => self.deposit(world, wallet),
-            4..=32 => send(world, wallet),
-            33..=59 => receive(world, wallet),
-            60..=63 => cancel(world, wallet),
-            64..=71 => withdraw(world, wallet),
-            72..=75 => wish(world),
-            76..=82 => {
+            4..=29 => send(world, wallet),
+            30..=54 => receive(world, wallet),
+            55..=58 => cancel(world, wallet),
+            59..=65 => withdraw(world, wallet),
+            66..=67 => {
+                // The second finds the first one pending, and so on.
+                for wallet in 0..world.wallets.len() {
+                    withdraw(world, wallet)?;
+                }
+                Ok(())
+            }
+            68..=70 => lose_wallet(world, wallet),
+            71..=73 => wish(world),
+            74 => {
+                let guardian = world.rng.gen_range(0..world.guardians.len());
+                world.guardians[guardian].keep_copy();
+                Ok(())
+            }
+            75..=76 => {
+                let guardian = world.rng.gen_range(0..world.guardians.len());
+                world.lose_disk(guardian)
+            }
+            77..=82 => {
                 let guardian = world.rng.gen_range(0..world.guardians.len());
                 if world.guardians[guardian].process.is_some() {
                     world.crash_guardian(guardian);

@@ -10,8 +10,8 @@ use moneta_module::server::{ChainStatus, Facts, Need};
 use rand::Rng as _;
 
 use super::{BEGINNING_MS, Event, World};
-use crate::federation::{GUARDIANS, federation};
-use crate::guardian::{Effect, Guardian, Trouble};
+use crate::federation::GUARDIANS;
+use crate::guardian::{CallId, Effect, Guardian, Trouble};
 use crate::order::Batch;
 use crate::vice::{self, Vice};
 
@@ -39,7 +39,13 @@ impl World {
 
     pub(crate) fn crash_guardian(&mut self, guardian: usize) {
         self.count("guardian crashes");
-        for call in self.guardians[guardian].crash() {
+        let calls = self.guardians[guardian].crash();
+        self.bury(guardian, calls);
+    }
+
+    /// The calls of a process that ended break, and its machine starts again.
+    pub(super) fn bury(&mut self, guardian: usize, calls: Vec<CallId>) {
+        for call in calls {
             let delay = self.delay();
             self.plan(delay, Event::Answer(call, Err(CallFailure::unavailable("closed"))));
         }
@@ -51,7 +57,7 @@ impl World {
     fn signed_by_threshold(&self) -> u64 {
         let mut counts: Vec<u64> = self.guardians.iter().map(Guardian::session_count).collect();
         counts.sort_unstable_by(|a, b| b.cmp(a));
-        counts[federation().size.threshold() - 1]
+        counts[self.federation.size.threshold() - 1]
     }
 
     pub(super) fn order(&mut self, guardian: usize, life: u64) -> Result<(), String> {
@@ -80,7 +86,7 @@ impl World {
         }
         self.spam_seen.extend(items.iter().take(1).cloned());
         self.spam_seen.truncate(50);
-        let unit = Batch { creator, items: items.into() };
+        let unit = Batch::new(creator, items);
         let delay = self.delay();
         self.plan(delay, Event::Ordered { session, unit, is_close });
         Ok(())

@@ -26,6 +26,19 @@ impl World {
         self.count("planned store faults");
     }
 
+    /// A guardian loses its disk, and its operator puts in a new one with the copy that was made
+    /// last, or none.
+    pub(crate) fn lose_disk(&mut self, guardian: usize) -> Result<(), String> {
+        self.count("disks lost");
+        match self.guardians[guardian].lose_disk() {
+            Ok(calls) => {
+                self.bury(guardian, calls);
+                Ok(())
+            }
+            Err(trouble) => Err(format!("a copy of a disk does not read: {trouble:?}")),
+        }
+    }
+
     /// Takes all planned misfortune back.
     pub(crate) fn calm_down(&mut self) {
         self.is_calm = true;

@@ -16,9 +16,9 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
 use crate::chain::Chain;
-use crate::check::Ledger;
-use crate::federation::{GUARDIANS, WALLETS, federation};
-use crate::guardian::{CallId, Guardian, Trouble};
+use crate::check::{Ledger, check_now};
+use crate::federation::{Federation, GUARDIANS, Notes, WALLETS, federation};
+use crate::guardian::{CallId, Guardian};
 use crate::order::{Batch, Log};
 use crate::vice::Vice;
 use crate::wallet::Wallet;
@@ -26,6 +26,8 @@ use crate::workload::Workload;
 
 /// A simulation that goes on for longer has got stuck.
 const EVENTS_MAX: u64 = 600_000;
+/// One simulation of so many has a federation with all denominations.
+const FULL_ONE_IN: u32 = 12;
 /// Virtual time of the first moment: some day.
 const BEGINNING_MS: u64 = 1_700_000_000_000;
 
@@ -105,6 +107,7 @@ pub(crate) enum Event {
 
 /// Everything.
 pub(crate) struct World {
+    pub(crate) federation: &'static Federation,
     pub(crate) now: u64,
     pub(crate) rng: StdRng,
     pub(crate) guardians: Vec<Guardian>,
@@ -132,14 +135,18 @@ pub(crate) struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let size = federation().size;
+        let notes = if rng.gen_ratio(1, FULL_ONE_IN) { Notes::All } else { Notes::Few };
+        let federation = federation(notes);
+        let size = federation.size;
         let step = if rng.gen_bool(0.5) { 5 } else { 100 };
         let wallets = rng.gen_range(2..=WALLETS);
-        let wallets = (0..wallets).map(|n| Wallet::new(n, StdRng::seed_from_u64(rng.r#gen())));
+        let wallets =
+            (0..wallets).map(|n| Wallet::new(n, federation, StdRng::seed_from_u64(rng.r#gen())));
         let wallets = wallets.collect();
         Self {
+            federation,
             now: BEGINNING_MS,
-            guardians: size.peer_ids().map(|me| Guardian::new(me, step)).collect(),
+            guardians: size.peer_ids().map(|me| Guardian::new(me, federation, step)).collect(),
             wallets,
             log: Log::new(size.threshold()),
             chain: Chain::new(),
@@ -168,9 +175,6 @@ impl World {
         for wallet in 0..self.wallets.len() {
             self.start_wallet(wallet)?;
         }
-        for wallet in &mut self.wallets {
-            wallet.set_up(self.now).map_err(unexpected)?;
-        }
         self.plan(1000, Event::Mine);
         self.plan(10, Event::Act);
         let mut workload = Workload::draw(&mut self.rng);
@@ -182,6 +186,7 @@ impl World {
             }
             match event {
                 Event::Act => {
+                    check_now(self)?;
                     if workload.act(self)? {
                         return Ok(());
                     }
@@ -308,8 +313,4 @@ impl World {
             self.agenda.len(),
         )
     }
-}
-
-fn unexpected(trouble: Trouble) -> String {
-    format!("before anything happened: {trouble:?}")
 }

@@ -25,8 +25,7 @@ impl World {
 
     pub(crate) fn crash_wallet(&mut self, wallet: usize) {
         self.count("wallet crashes");
-        self.wallets[wallet].disk.crash();
-        self.wallets[wallet].driver = None;
+        self.wallets[wallet].crash();
         let away = if self.is_calm { 100 } else { self.rng.gen_range(10..30_000) };
         self.plan(away, Event::StartWallet(wallet));
     }
