@@ -6,7 +6,8 @@
 //! its count or its sessions costs a request: everything fetched is verified against the
 //! threshold's signatures.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -19,7 +20,7 @@ use moneta_net::api::ApiConnector;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::doubt;
 use super::entry::{Way, has_begun};
@@ -41,13 +42,17 @@ const PARALLEL: usize = 16;
 /// How long one peer may take to give one session before another is asked.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a peer that failed once is asked after all others: a guardian that answers nothing would
+/// otherwise cost its share of the sessions, each a time-out.
+const FORGIVEN: Duration = Duration::from_secs(600);
+
 /// Pauses after tries that brought nothing: peers that boast of sessions nobody has cost little.
 const FRUITLESS_FIRST: Duration = Duration::from_millis(500);
 const FRUITLESS_CAP: Duration = Duration::from_secs(10);
 
 /// Runs until dropped.
 pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
-    let connector = ApiConnector::default();
+    let source = Source::default();
     let mut behind_for = 0;
     let mut fruitless = Backoff::new(FRUITLESS_FIRST, FRUITLESS_CAP);
     let mut doubts = Doubts::default();
@@ -72,7 +77,7 @@ pub(super) async fn run(node: Arc<Node>, commands: mpsc::Sender<Command>) {
         if patient && !in_doubt {
             continue;
         }
-        let fetched = fetch_from(&node, &connector, &commands, count).await;
+        let fetched = fetch_from(&node, &source, &commands, count).await;
         if fetched > 0 {
             info!(target: "moneta::node", sessions = fetched, from = %count, "caught up");
             behind_for = 0;
@@ -141,7 +146,7 @@ impl Doubts {
 /// Fetches sessions from `first` on as far as any peer has them; returns how many.
 async fn fetch_from(
     node: &Arc<Node>,
-    connector: &ApiConnector,
+    source: &Source,
     commands: &mpsc::Sender<Command>,
     first: SessionIndex,
 ) -> u64 {
@@ -152,7 +157,7 @@ async fn fetch_from(
         let node = node.clone();
         async move {
             let session = SessionIndex(session);
-            (session, fetch(&node, connector, session).await)
+            (session, source.fetch(&node, session).await)
         }
     });
     let mut in_order = std::pin::pin!(sessions.buffered(PARALLEL));
@@ -169,41 +174,114 @@ async fn fetch_from(
     fetched
 }
 
-/// Asks one peer after the other that claims to have the session. Who does not give it is not
-/// asked again until it repeats its claim.
-async fn fetch(
-    node: &Node,
-    connector: &ApiConnector,
-    session: SessionIndex,
-) -> Option<SignedSessionOutcome> {
-    let mut peers = node.peers_ahead_of(session);
-    if !peers.is_empty() {
-        // Spreads the sessions over the peers.
-        let shift = session.0 as usize % peers.len();
-        peers.rotate_left(shift);
+/// Where sessions come from: the public API of peers.
+#[derive(Default)]
+struct Source {
+    connector: ApiConnector,
+    /// When each peer last failed to give a session that it claims to have.
+    failed: Mutex<BTreeMap<PeerId, Instant>>,
+}
+
+impl Source {
+    /// Asks one peer after the other that claims to have the session. Who does not give it is not
+    /// asked again until it repeats its claim, and for a while only after all others.
+    async fn fetch(&self, node: &Node, session: SessionIndex) -> Option<SignedSessionOutcome> {
+        let mut asked = BTreeSet::new();
+        while let Some(peer) = self.next(node, session, &asked) {
+            asked.insert(peer);
+            match tokio::time::timeout(ANSWER_TIMEOUT, self.ask(node, peer, session)).await {
+                Ok(Some(signed)) => return Some(signed),
+                Ok(None) => {}
+                Err(_) => debug!(target: "moneta::node", %peer, %session, "no answer in time"),
+            }
+            self.failures().insert(peer, Instant::now());
+            node.doubt(peer, session);
+        }
+        None
     }
-    for peer in peers {
-        let Some(url) = current_url(node, peer) else { continue };
+
+    fn next(&self, node: &Node, session: SessionIndex, asked: &BTreeSet<PeerId>) -> Option<PeerId> {
+        self.best(node.peers_ahead_of(session), asked, session, Instant::now())
+    }
+
+    /// Whom to ask next. Looked up before every question: what another session has cost with a peer
+    /// should not be paid again.
+    fn best(
+        &self,
+        claimants: Vec<PeerId>,
+        asked: &BTreeSet<PeerId>,
+        session: SessionIndex,
+        now: Instant,
+    ) -> Option<PeerId> {
+        let failed = self.failures();
+        let is_good = |peer: &PeerId| failed.get(peer).is_none_or(|at| now - *at >= FORGIVEN);
+        let left = claimants.into_iter().filter(|peer| !asked.contains(peer));
+        let (good, bad): (Vec<_>, Vec<_>) = left.partition(is_good);
+        let choice = if good.is_empty() { bad } else { good };
+        // Spreads the sessions over the peers.
+        let turn = (session.0 % choice.len().max(1) as u64) as usize;
+        choice.get(turn).copied()
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<PeerId, Instant>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session from one peer, verified.
+    async fn ask(
+        &self,
+        node: &Node,
+        peer: PeerId,
+        session: SessionIndex,
+    ) -> Option<SignedSessionOutcome> {
+        let url = current_url(node, peer)?;
         let request = ApiRequest::new(json!(session));
         let secret = node.api_secrets.first().map(String::as_str);
-        let call = connector.call(&url, secret, endpoint::SIGNED_SESSION_STATUS, request);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, call).await;
-        let status =
-            answer.map(|answer| answer.map(serde_json::from_value::<MeBase64<SessionStatusV2>>));
-        let Ok(Ok(Ok(MeBase64(SessionStatusV2::Complete(signed))))) = status else {
+        let call = self.connector.call(&url, secret, endpoint::SIGNED_SESSION_STATUS, request);
+        let status = call.await.map(serde_json::from_value::<MeBase64<SessionStatusV2>>);
+        let Ok(Ok(MeBase64(SessionStatusV2::Complete(signed)))) = status else {
             debug!(target: "moneta::node", %peer, %session, "peer does not give the session");
-            node.doubt(peer, session);
-            continue;
+            return None;
         };
         let keys = &node.config.consensus.broadcast_public_keys;
         match signed.verify(session, keys, SignerRule::ExactlyThreshold) {
-            Ok(()) => return Some(signed),
+            Ok(()) => Some(signed),
             Err(error) => {
-                node.doubt(peer, session);
-                tracing::warn!(target: "moneta::node", %peer, %session, %error,
+                warn!(target: "moneta::node", %peer, %session, %error,
                     "peer gave a session whose signatures do not verify");
+                None
             }
         }
     }
-    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn peer_that_failed_is_asked_last_until_it_is_forgiven() {
+        let source = Source::default();
+        let peers: Vec<_> = (0..3).map(PeerId::new).collect();
+        let now = Instant::now();
+        let best = |asked: &[PeerId], session, now| {
+            let asked = asked.iter().copied().collect();
+            source.best(peers.clone(), &asked, SessionIndex(session), now)
+        };
+        let first_choices = |now| (0..3).filter_map(|session| best(&[], session, now)).collect();
+        let spread: BTreeSet<_> = first_choices(now);
+        assert_eq!(spread.len(), 3);
+        source.failures().insert(peers[1], now);
+        for session in 0..6 {
+            let first = best(&[], session, now).unwrap();
+            let second = best(&[first], session, now).unwrap();
+            assert!(first != peers[1] && second != peers[1]);
+            assert_eq!(best(&[first, second], session, now), Some(peers[1]));
+            assert_eq!(best(&peers, session, now), None);
+        }
+        let spread: BTreeSet<_> = first_choices(now + FORGIVEN);
+        assert_eq!(spread.len(), 3);
+    }
 }

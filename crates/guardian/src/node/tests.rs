@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod latecomer;
+mod liar;
 mod restored;
 mod world;

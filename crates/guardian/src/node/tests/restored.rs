@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// The one that is restored.
 const LOST: u16 = 3;
 
-fn short_sessions() -> Pace {
+pub(super) fn short_sessions() -> Pace {
     let mut pace = Pace::test();
     pace.consensus.max_age = Duration::from_secs(3);
     pace.consensus.solo_max_age = Duration::from_secs(1);

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::node::{DataDir, NodeError, Options, Pace, restore, run};
 use crate::testing::FakeKind;
 
-const API_PORT: u16 = 8174;
+pub(super) const API_PORT: u16 = 8174;
 pub(super) const LINK_PORT: u16 = 8173;
 
 /// How often something that nobody announces is looked at.
