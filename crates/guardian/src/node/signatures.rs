@@ -3,7 +3,7 @@
 //! A signature is verified as soon as the session has ended here. Before that, one from each
 //! guardian is kept, and only from itself: nobody can put a false one in another's place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::schnorr::Signature;
@@ -21,8 +21,25 @@ struct OfSession {
     header: Option<SessionHeader>,
     /// Verified if the header is known.
     signatures: BTreeMap<PeerId, Signature>,
-    /// Guardians whose signature does not fit, each told of once.
-    liars: BTreeSet<PeerId>,
+    /// How often each guardian gave a signature that does not fit.
+    liars: BTreeMap<PeerId, u8>,
+}
+
+/// False signatures of one guardian that are looked at in one session. An honest one may be wrong
+/// before it has seen the end; who goes on costs the writer no more.
+const PATIENCE: u8 = 8;
+
+impl OfSession {
+    /// Notes a false signature; true if it is this guardian's first one, which is told of.
+    fn is_first_lie(&mut self, peer: PeerId) -> bool {
+        let lies = self.liars.entry(peer).or_default();
+        *lies = lies.saturating_add(1);
+        *lies == 1
+    }
+
+    fn is_ignored(&self, peer: PeerId) -> bool {
+        self.liars.get(&peer).is_some_and(|lies| *lies >= PATIENCE)
+    }
 }
 
 impl Signatures {
@@ -49,7 +66,7 @@ impl Signatures {
         let (good, bad): (BTreeMap<_, _>, BTreeMap<_, _>) =
             early.into_iter().partition(|(peer, signature)| verify(peer, signature));
         session.signatures = good;
-        bad.into_keys().filter(|peer| session.liars.insert(*peer)).collect()
+        bad.into_keys().filter(|peer| session.is_first_lie(*peer)).collect()
     }
 
     /// A guardian's own signature; false if it is the first of this guardian that does not fit.
@@ -69,12 +86,12 @@ impl Signatures {
                 session.signatures.insert(from, signature);
                 true
             }
-            Some(_) if session.signatures.contains_key(&from) => true,
+            Some(_) if session.signatures.contains_key(&from) || session.is_ignored(from) => true,
             Some(header) if header.verify_one(&self.keys, from, &signature) => {
                 session.signatures.insert(from, signature);
                 true
             }
-            Some(_) => !session.liars.insert(from),
+            Some(_) => !session.is_first_lie(from),
         }
     }
 
@@ -88,6 +105,9 @@ impl Signatures {
     ) -> bool {
         let Some(session) = self.sessions.get_mut(&index) else { return true };
         let Some(header) = session.header else { return true };
+        if session.is_ignored(from) {
+            return true;
+        }
         let mut fits = true;
         for (signer, signature) in signatures {
             if session.signatures.contains_key(&signer) {
@@ -100,7 +120,7 @@ impl Signatures {
             }
             session.signatures.insert(signer, signature);
         }
-        fits || !session.liars.insert(from)
+        fits || !session.is_first_lie(from)
     }
 
     /// The signatures of exactly `threshold` guardians, if the session has ended here and there
@@ -202,6 +222,30 @@ mod tests {
         assert!(signatures.enough(INDEX, 2).is_none());
         assert!(signatures.hear_own(INDEX, one, true_one));
         assert!(signatures.enough(INDEX, 2).is_some());
+    }
+
+    #[test]
+    fn steady_liar_is_told_of_once_and_then_costs_nothing() {
+        let world = World::new();
+        let mut signatures = Signatures::new(world.keys.clone());
+        let (me, own) = world.sign(0);
+        let (one, true_one) = world.sign(1);
+        signatures.begin(world.header, me, own);
+        assert!(!signatures.hear_own(INDEX, one, own), "told of");
+        for _ in 1..PATIENCE {
+            assert!(signatures.hear_own(INDEX, one, own));
+        }
+        // Not even looked at any more, nor is what it passes on.
+        assert!(signatures.hear_own(INDEX, one, true_one));
+        assert!(signatures.hear_all(INDEX, one, BTreeMap::from([world.sign(2)])));
+        assert!(signatures.enough(INDEX, 2).is_none());
+        let (two, true_two) = world.sign(2);
+        assert!(signatures.hear_all(
+            INDEX,
+            two,
+            BTreeMap::from([(one, true_one), (two, true_two)])
+        ));
+        assert_eq!(signatures.enough(INDEX, 3).unwrap().len(), 3);
     }
 
     #[test]
