@@ -30,6 +30,10 @@ impl Engine {
     /// Compares every module's books with what was kept along the way. Done at every start and
     /// before every session header is signed.
     ///
+    /// On the ordering path, and yet no stall however many notes were spent: modules answer from sums
+    /// that they write with each change, `mint` one per denomination and `wallet` one in all. What is
+    /// compared are two accounts of the same effects, one kept by the module and one by the engine.
+    ///
     /// Errors: `Books` names the module, `Insolvent` tells by how much.
     pub fn check_books(&self, state: &dyn Read) -> Result<(), Halt> {
         for line in self.audit(state)? {

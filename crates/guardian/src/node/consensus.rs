@@ -79,6 +79,9 @@ pub(super) async fn run(
         pacing: options.pace.consensus.clone(),
         links: links.clone(),
     };
+    if options.take_part_from.is_some() && !is_in_doubt {
+        info!(target: "moneta::node", "--take-part-from has no effect: this guardian knows what it has said");
+    }
     let (consensus, events) = match is_in_doubt {
         true => (OnceLock::new(), None),
         false => {
@@ -170,7 +173,7 @@ pub(super) async fn run(
         broadcast.shutdown().await;
     }
     drop(node);
-    if let Some(links) = links.and_then(Arc::into_inner) {
+    if let Some(links) = links {
         links.shutdown().await;
     }
     match &ended {

@@ -69,6 +69,7 @@ impl Entry {
                 // In an empty folder, of two sessions that are not the first ones, consensus notes on
                 // disk that it is silent in them. Only when it has may this guardian forget its doubt.
                 let opened = self.start(count, LostFiles::SitOut).await?;
+                self.dir.sync()?;
                 let takes_part_from = SessionIndex(count.0.saturating_add(2));
                 silent_before(takes_part_from)?;
                 info!(target: "moneta::node", session = %count, %takes_part_from,

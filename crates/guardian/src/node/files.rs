@@ -25,6 +25,10 @@ pub(super) const LOCAL_FILE: &str = "local.json";
 pub(super) const SETUP_FILE: &str = "setup.json";
 /// An empty file from the end of the ceremony until consensus has begun: there is no former self.
 pub(super) const FRESH_FILE: &str = "fresh";
+/// Written and removed to find out whether the folder can be written.
+const PROBE_FILE: &str = "probe";
+/// As the probe is long: more than the database grows by for an ordinary commit.
+const PROBE_BYTES: usize = 1 << 20;
 /// The federation's state.
 pub(super) const DATABASE: &str = "database.redb";
 
@@ -205,6 +209,19 @@ impl DataDir {
         written.map_err(|source| FilesError::Io { action: "write", path, source })
     }
 
+    /// Finds out whether the folder takes as much as a guardian writes at once.
+    ///
+    /// Errors: `Io` with what the system says of a full or read-only disk.
+    pub(super) fn check_writable(&self) -> Result<(), FilesError> {
+        // Not zeros: some file systems store those for nothing.
+        let filling: Vec<u8> = (0..PROBE_BYTES).map(|place| (place % 251) as u8).collect();
+        let written = self.write(PROBE_FILE, &filling);
+        let removed = [PROBE_FILE.to_owned(), format!("{PROBE_FILE}.new")]
+            .iter()
+            .try_for_each(|name| self.remove(name));
+        written.and(removed)
+    }
+
     /// Removes a folder inside this one, with all that is in it, if it is there.
     pub(super) fn remove_folder(&self, name: &str) -> Result<(), FilesError> {
         let path = self.join(name);
@@ -216,16 +233,20 @@ impl DataDir {
         }
     }
 
+    /// Makes durable which files and folders there are.
+    pub(super) fn sync(&self) -> Result<(), FilesError> {
+        let synced = File::open(&self.path).and_then(|folder| folder.sync_all());
+        let path = &self.path;
+        synced.map_err(|source| FilesError::Io { action: "sync", path: path.clone(), source })
+    }
+
     /// Removes a file, durably, if it is there.
     pub fn remove(&self, name: &str) -> Result<(), FilesError> {
         let path = self.join(name);
-        let removed = fs::remove_file(&path)
-            .and_then(|()| File::open(&self.path).and_then(|folder| folder.sync_all()));
-        match removed {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(FilesError::Io { action: "remove", path, source })
-            }
-            _ => Ok(()),
+        match fs::remove_file(&path) {
+            Ok(()) => self.sync(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(FilesError::Io { action: "remove", path, source }),
         }
     }
 }
@@ -317,6 +338,11 @@ mod tests {
         fs::write(dir.join("taken").join("inside"), b"x").unwrap();
         let error = dir.write("taken", b"x").unwrap_err();
         assert!(error.to_string().starts_with("cannot write"), "{error}");
+        dir.check_writable().unwrap();
+        assert!(!dir.join(PROBE_FILE).exists());
+        fs::create_dir(dir.join("probe.new")).unwrap();
+        assert!(dir.check_writable().is_err());
+        dir.remove_folder("probe.new").unwrap();
         dir.remove("absent").unwrap();
         dir.remove_folder("absent").unwrap();
         dir.remove_folder("taken").unwrap();

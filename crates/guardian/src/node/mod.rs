@@ -15,11 +15,13 @@
 //!      ├─ chain              polls the bitcoin source, broadcasts transactions
 //!      ├─ proposals          asks modules what they want ordered, after every change
 //!      ├─ signing            repeats signatures of a session until it is signed
-//!      ├─ catch_up           fetches signed sessions when peers are ahead
+//!      ├─ catch_up           fetches signed sessions when peers are ahead; ends a doubt
 //!      └─ gossip             spreads announcements and metadata
 //! ```
 //!
 //! Every channel between them is bounded; what happens at the bound stands where it is made.
+//!
+//! A restored guardian does not know what it has said, so its consensus opens late: see `doubt`.
 
 mod api;
 mod backup;
@@ -143,6 +145,20 @@ pub enum NodeError {
     /// The configuration cannot be used.
     #[error("the configuration cannot be used: {0}")]
     Config(#[from] crate::setup::config::ConfigError),
+    /// The data folder takes nothing more, which is why the guardian stopped.
+    #[error(
+        "the data folder {dir} cannot be written: {reason}. Make space on its disk, or make it \
+         writable, and start the guardian again: it goes on where it was. Nothing was signed that is \
+         not on disk. ({stopped})"
+    )]
+    Unwritable {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system says.
+        reason: FilesError,
+        /// What stopped because of it.
+        stopped: Box<NodeError>,
+    },
     /// The store cannot be used.
     #[error("the store cannot be used: {0}")]
     Store(#[from] moneta_store::StoreError),
@@ -220,12 +236,26 @@ pub enum NodeError {
 /// Errors: [`NodeError`]; the data folder is consistent then and may be started again.
 pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<(), NodeError> {
     let dir = DataDir::open(&options.data_dir)?;
+    let ended = live(&dir, options, &mut stop).await;
+    ended.map_err(|stopped| match dir.check_writable() {
+        Ok(()) => stopped,
+        Err(reason) => {
+            NodeError::Unwritable { dir: dir.join(""), reason, stopped: Box::new(stopped) }
+        }
+    })
+}
+
+async fn live(
+    dir: &DataDir,
+    options: Options,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(), NodeError> {
     let config = match dir.read_config()? {
         Some(config) => config,
-        None => match setup::run(&dir, &options, &mut stop).await? {
+        None => match setup::run(dir, &options, stop).await? {
             Some(config) => config,
             None => return Ok(()),
         },
     };
-    consensus::run(&dir, config, options, stop).await
+    consensus::run(dir, config, options, stop.clone()).await
 }
