@@ -188,7 +188,8 @@ impl Wallet {
     fn look_for_handed_out(&mut self) -> Result<(), Trouble> {
         let Some(driver) = &self.driver else { return Ok(()) };
         for event in history::events_from(&driver.view(), self.events_seen, usize::MAX)? {
-            self.events_seen = event.position + 1;
+            // What comes from the log has a position.
+            self.events_seen = event.position.map_or(self.events_seen, |position| position + 1);
             let text = event.payload["ecash"].as_str();
             if let (Some(operation), Some(text), "payment-send") =
                 (event.operation, text, event.kind.as_str())
