@@ -173,7 +173,7 @@ pub(super) async fn run(
         broadcast.shutdown().await;
     }
     drop(node);
-    if let Some(links) = links {
+    if let Some(links) = links.and_then(Arc::into_inner) {
         links.shutdown().await;
     }
     match &ended {
