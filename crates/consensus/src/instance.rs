@@ -195,7 +195,7 @@ fn config(pacing: &Pacing, me: usize, total: usize, index: u64) -> io::Result<Co
     let delays = DelayConfig {
         // How often AlephBFT looks whether a request or a rebroadcast is due. It looks at every
         // unit that comes, too, so this matters only while none does. Two instances run, and at
-        // the usual 50 ms their timers alone took two thirds of an idle guardian's processor time.
+        // 50 ms their timers alone made two thirds of an idle guardian's wake-ups.
         tick_interval: Duration::from_millis(500),
         // How soon an unanswered newest unit is repeated to everybody. While idle each unit is
         // superseded before that, so this only speaks when something is stuck or someone is gone.
