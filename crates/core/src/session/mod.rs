@@ -12,8 +12,6 @@ mod signed;
 pub use merkle::{MerkleTree, merkle_root};
 pub use signed::{SessionHeader, SessionSignatureError, SignedSessionOutcome, SignerRule};
 
-use std::collections::BTreeSet;
-
 use bitcoin::hashes::Hash;
 
 use crate::{ConsensusItemEnvelope, Decode, Encode, PeerId, SessionIndex, Transaction};
