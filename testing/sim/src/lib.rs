@@ -28,11 +28,10 @@
 //! What that finds was tried by breaking things on purpose. Found within ten seeds: no guardian looks
 //! whether a note is spent, or one of them forgets to now and then; one guardian loses a commit, or
 //! does not count a note that it issues. Not found within six: guardians charge no fee for inputs, or
-//! keep no shares for recovery, which then finds its notes in history.
+//! keep no shares for recovery.
 //!
-//! What is not checked: what a wallet pays in fees is only checked by the federation's own rules, so a fee
-//! that guardians and wallets compute wrongly alike goes unnoticed; consensus itself and the network
-//! are doubles.
+//! What is not checked: fees, besides by the federation's own rules, so one that guardians compute
+//! wrongly alike goes unnoticed. Consensus itself and the network are doubles.
 //!
 //! Nearly all the time is curve arithmetic. So most federations here issue few denominations
 //! ([`federation::Notes`]), and a unit is decoded once for all guardians ([`order::Batch`]).
