@@ -25,6 +25,7 @@ moneta-client       module store core crypto net
 moneta-guardian     consensus module store core crypto net
 moneta-sim          guardian client consensus module mint wallet meta store core crypto
 moneta              guardian client consensus module mint wallet meta store core crypto net
+moneta-interop      moneta
 moneta-bench        moneta load client module mint wallet meta core
 moneta-load         moneta client module mint wallet meta core crypto net
 moneta-hot          guardian module mint store core crypto

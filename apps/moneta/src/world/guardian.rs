@@ -203,6 +203,11 @@ impl Guardian {
         &self.api_url
     }
 
+    /// The password of its admin endpoints.
+    pub fn admin_password(&self) -> &str {
+        &self.password
+    }
+
     /// Where its state lies.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.join("data")

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
@@ -43,10 +43,25 @@ impl WalletCommand {
         self.start(arguments)?.finish().await
     }
 
+    /// As [`run`](Self::run), for a command that reads `input` from standard input: words, e-cash.
+    ///
+    /// Errors: as [`run`](Self::run); the command does not read.
+    pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Result<Value> {
+        let mut command = self.launch(arguments, Stdio::piped())?;
+        let mut pipe = command.child.stdin.take().context("standard input is a pipe")?;
+        pipe.write_all(input.as_bytes()).await.context("give a command its input")?;
+        drop(pipe);
+        command.finish().await
+    }
+
     /// Starts a command that reports more than once.
     ///
     /// Errors: the program does not start.
     pub fn start(&self, arguments: &[&str]) -> Result<RunningCommand> {
+        self.launch(arguments, Stdio::null())
+    }
+
+    fn launch(&self, arguments: &[&str], input: Stdio) -> Result<RunningCommand> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -57,7 +72,7 @@ impl WalletCommand {
             .arg(&self.folder)
             .arg("--json")
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(log)
             .kill_on_drop(true)
