@@ -237,11 +237,16 @@ async fn ceremony_that_fails_says_why_and_may_be_held_again() {
     for code in [codes[0].clone(), altered.to_string(), codes[2].clone()] {
         guardians[3].call_admin("add_peer_setup_code", json!(code)).await.unwrap();
     }
-    for guardian in &guardians {
-        guardian.call_admin("start_dkg", Value::Null).await.unwrap();
-    }
+    // Started by the operators' own tool, which waits for the end and says what came of it.
+    let starts = guardians.iter().map(|guardian| operate(guardian, &["setup", "start"]));
+    let ends = futures::future::join_all(starts).await;
     for (index, guardian) in guardians.iter().enumerate() {
         let reason = await_failure(guardian).await.unwrap();
+        let (code, said) = &ends[index];
+        let message = said["error"]["message"].as_str().unwrap();
+        assert!(*code == 3 && message.ends_with(&reason), "{code} {said}");
+        let (code, said) = operate(guardian, &["setup", "status"]).await;
+        assert_eq!((code, said["failure"].as_str()), (0, Some(reason.as_str())), "{said}");
         let named = if index == 3 { vec![0, 1, 2] } else { vec![3] };
         let is_expected = reason.contains("have entered other setup codes")
             || reason.contains("gave up") && reason.contains("other setup codes");
@@ -273,6 +278,15 @@ async fn ceremony_that_fails_says_why_and_may_be_held_again() {
         assert!(!left("setup.json") && !left("keygen"), "secrets of the ceremony are left");
         guardian.stop().await.unwrap();
     }
+}
+
+/// Runs `moneta guardian`; returns its exit code and what it printed.
+async fn operate(guardian: &Guardian, arguments: &[&str]) -> (i32, Value) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_moneta"));
+    command.args(["--json", "guardian", "--url", guardian.api_url()]).args(arguments);
+    let output = command.env("MONETA_PASSWORD_API", "password").output().await.unwrap();
+    let said = serde_json::from_slice(&output.stdout).unwrap();
+    (output.status.code().unwrap(), said)
 }
 
 /// Waits until a guardian is back at the beginning of the ceremony, and returns why.

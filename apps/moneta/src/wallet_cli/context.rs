@@ -11,6 +11,7 @@ use moneta_meta::client::{MetaClient, MetaClientKind};
 use moneta_meta::words::{ConsensusValue, KIND as META};
 use moneta_mint::client::MintClientKind;
 use moneta_module::client::ClientKind;
+use moneta_store::StoreError;
 use moneta_wallet::client::WalletClientKind;
 
 use super::args::Global;
@@ -141,8 +142,11 @@ impl Context {
                     names.push((federation, federation_name(&client).await));
                     client.shutdown().await;
                 }
-                // Left by a join that did not finish.
-                Err(WalletError::Open(OpenError::NotJoined(_))) => {}
+                // Left by a join that did not finish, at one point or another.
+                Err(
+                    WalletError::Open(OpenError::NotJoined(_))
+                    | WalletError::Store(StoreError::Missing { .. }),
+                ) => {}
                 Err(error) => return Err(error.into()),
             }
         }

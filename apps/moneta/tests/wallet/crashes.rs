@@ -16,7 +16,6 @@ use crate::{
 const MOMENTS: u32 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a story of a whole world that has not been run to its end yet"]
 async fn killed_wallet_goes_on_with_every_msat_accounted_for() {
     let town = Town::start(1).await;
     let (alice, bob) = (town.member("alice").await, town.stranger("bob"));

@@ -10,7 +10,6 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a story of a whole world that has not been run to its end yet"]
 async fn money_goes_in_around_and_out_and_is_found_again() {
     let mut town = Town::start(4).await;
     let alice = newcomer_joins_and_has_nothing(&town).await;

@@ -15,64 +15,59 @@ use tokio::{
 };
 
 /// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_moneta");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_moneta");
 
 /// No command of these stories takes longer, on a loaded machine either.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program on one wallet folder.
-pub struct Moneta {
+pub(crate) struct Moneta {
     folder: PathBuf,
 }
 
 /// What a command left behind.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// The error a command printed with `--json`.
 #[derive(Debug)]
-pub struct Fault {
-    pub code: i32,
-    pub message: String,
-    pub hint: String,
+pub(crate) struct Fault {
+    pub(crate) code: i32,
+    pub(crate) message: String,
+    pub(crate) hint: String,
 }
 
 impl Moneta {
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The program with arguments, for a run of another kind.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = plain_command();
         command.arg("--wallet").arg(&self.folder).args(arguments);
         command
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         finish(self.command(arguments), "").await
     }
 
-    /// The same with something on standard input.
-    pub async fn run_with(&self, input: &str, arguments: &[&str]) -> Ran {
-        finish(self.command(arguments), input).await
-    }
-
     /// Runs a command with `--json` that must do its work; returns the last line.
-    pub async fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         self.json_with("", arguments).await
     }
 
-    pub async fn json_with(&self, input: &str, arguments: &[&str]) -> Value {
+    pub(crate) async fn json_with(&self, input: &str, arguments: &[&str]) -> Value {
         let mut command = self.command(arguments);
         command.arg("--json");
         let ran = finish(command, input).await;
@@ -81,31 +76,36 @@ impl Moneta {
     }
 
     /// Runs a command with `--json` that must fail.
-    pub async fn fault(&self, arguments: &[&str]) -> Fault {
+    pub(crate) async fn fault(&self, arguments: &[&str]) -> Fault {
         self.fault_with("", arguments).await
     }
 
-    pub async fn fault_with(&self, input: &str, arguments: &[&str]) -> Fault {
+    pub(crate) async fn fault_with(&self, input: &str, arguments: &[&str]) -> Fault {
         let mut command = self.command(arguments);
         command.arg("--json");
         finish(command, input).await.fault()
     }
 
-    pub async fn balance(&self) -> u64 {
+    pub(crate) async fn balance(&self) -> u64 {
         let balance = self.json(&["balance"]).await;
         assert_eq!(balance["operations_under_way"], 0, "{balance}");
         balance["balance_msat"].as_u64().unwrap()
     }
 
     /// Begins a command that prints more than one line.
-    pub fn script(&self) -> WalletCommand {
+    pub(crate) fn script(&self) -> WalletCommand {
         let log = self.folder.with_extension("log");
         WalletCommand::new(Path::new(PROGRAM), &self.folder, &log)
     }
 
     /// Runs a command and ends it after `life` as a power cut would. Returns what it printed, if it was
     /// faster.
-    pub async fn run_killed(&self, life: Duration, input: &str, arguments: &[&str]) -> Option<Ran> {
+    pub(crate) async fn run_killed(
+        &self,
+        life: Duration,
+        input: &str,
+        arguments: &[&str],
+    ) -> Option<Ran> {
         let mut command = self.command(arguments);
         command.arg("--json");
         let (mut child, stdin) = start(&mut command);
@@ -125,7 +125,7 @@ impl Moneta {
 }
 
 /// The program without a wallet folder named.
-pub fn plain_command() -> Command {
+pub(crate) fn plain_command() -> Command {
     let mut command = Command::new(PROGRAM);
     // What the developer's own shell says must not leak in.
     for (variable, _) in std::env::vars_os() {
@@ -138,7 +138,7 @@ pub fn plain_command() -> Command {
 }
 
 /// Runs a command to its end with something on standard input.
-pub async fn finish(mut command: Command, input: &str) -> Ran {
+pub(crate) async fn finish(mut command: Command, input: &str) -> Ran {
     let (child, stdin) = start(&mut command);
     feed(stdin, input).await;
     let output = timeout(PATIENCE, child.wait_with_output()).await;
@@ -165,13 +165,13 @@ async fn feed(mut stdin: ChildStdin, input: &str) {
 
 impl Ran {
     /// The last line of JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let line = self.out.lines().last().unwrap_or_else(|| panic!("no output: {self:?}"));
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The error, whose kind must fit the exit code.
-    pub fn fault(self) -> Fault {
+    pub(crate) fn fault(self) -> Fault {
         let error = &self.json()["error"];
         let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
         let code = match text("kind").as_str() {
@@ -189,16 +189,16 @@ impl Ran {
 
 impl Fault {
     /// Checks that bad input was refused, that the message has `message`, and the advice `hint`.
-    pub fn refused(&self, message: &str, hint: &str) {
+    pub(crate) fn refused(&self, message: &str, hint: &str) {
         self.check(3, message, hint);
     }
 
     /// Checks that the world is said to have failed.
-    pub fn unavailable(&self, message: &str, hint: &str) {
+    pub(crate) fn unavailable(&self, message: &str, hint: &str) {
         self.check(4, message, hint);
     }
 
-    pub fn check(&self, code: i32, message: &str, hint: &str) {
+    pub(crate) fn check(&self, code: i32, message: &str, hint: &str) {
         let fits = self.message.contains(message) && self.hint.contains(hint);
         assert!(self.code == code && fits, "wanted {code} {message:?} {hint:?}, got {self:?}");
     }

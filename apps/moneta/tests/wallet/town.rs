@@ -16,16 +16,16 @@ use crate::moneta::Moneta;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Blocks after which guardians count a payment, itself included.
-pub const DEPTH: u64 = 8;
+pub(crate) const DEPTH: u64 = 8;
 
-pub struct Town {
+pub(crate) struct Town {
     // Stands before its folder: it is dropped first.
-    pub world: World,
-    pub folder: TempDir,
+    pub(crate) world: World,
+    pub(crate) folder: TempDir,
 }
 
 impl Town {
-    pub async fn start(guardians: u16) -> Self {
+    pub(crate) async fn start(guardians: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = WorldOptions::in_dir(folder.path().join("world")).unwrap();
         options.guardians = guardians;
@@ -34,19 +34,19 @@ impl Town {
     }
 
     /// A wallet folder nobody used.
-    pub fn stranger(&self, name: &str) -> Moneta {
+    pub(crate) fn stranger(&self, name: &str) -> Moneta {
         Moneta::new(self.folder.path().join(name))
     }
 
     /// A wallet that has joined.
-    pub async fn member(&self, name: &str) -> Moneta {
+    pub(crate) async fn member(&self, name: &str) -> Moneta {
         let wallet = self.stranger(name);
         wallet.json(&["join", &self.world.invite]).await;
         wallet
     }
 
     /// Pays `sat` to a fresh deposit of the wallet and waits until it is e-cash; returns the report.
-    pub async fn deposit(&self, wallet: &Moneta, sat: u64) -> Value {
+    pub(crate) async fn deposit(&self, wallet: &Moneta, sat: u64) -> Value {
         let mut command = wallet.script().start(&["deposit"]).unwrap();
         let first = command.next_report().await.unwrap().unwrap();
         self.pay(first["address"].as_str().unwrap(), sat).await;
@@ -55,12 +55,12 @@ impl Town {
     }
 
     /// Pays from the world's own coins. The payment waits for a block.
-    pub async fn pay(&self, address: &str, sat: u64) {
+    pub(crate) async fn pay(&self, address: &str, sat: u64) {
         self.world.bitcoind.send(address, Amount::from_sat(sat)).await.unwrap();
     }
 
     /// What the federation owes to holders of e-cash, in msat: every note that was issued and not spent.
-    pub async fn owed(&self) -> u64 {
+    pub(crate) async fn owed(&self) -> u64 {
         let audit = self.world.audit().await.unwrap();
         assert!(audit.net_assets >= 0, "{audit:?}");
         let mint =
@@ -69,7 +69,7 @@ impl Town {
     }
 
     /// Checks that every msat the federation owes is in one of these wallets, and nothing more.
-    pub async fn assert_accounted_for(&self, wallets: &[&Moneta]) {
+    pub(crate) async fn assert_accounted_for(&self, wallets: &[&Moneta]) {
         let mut held = 0;
         for wallet in wallets {
             held += wallet.balance().await;
@@ -86,7 +86,7 @@ impl Town {
     }
 
     /// Waits until `address`, of the world's own wallet, has received `sat` in all, and buries it.
-    pub async fn await_received(&self, address: &bitcoin::Address, sat: u64) {
+    pub(crate) async fn await_received(&self, address: &bitcoin::Address, sat: u64) {
         poll_until("the withdrawn coins", PATIENCE, async || {
             Ok(match self.world.bitcoind.received(address).await? {
                 received if received == Amount::from_sat(sat) => Probe::Ready(()),
