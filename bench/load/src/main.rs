@@ -25,7 +25,7 @@ struct Flags {
     /// Measure the reference alone
     #[arg(long, requires = "reference")]
     only_reference: bool,
-    /// What to measure, in the order of this list
+    /// What to measure; the order is always the same, whatever the order here
     #[arg(long, value_delimiter = ',', default_values_t = [
         ModeName::Latency, ModeName::Throughput, ModeName::Load, ModeName::Waiters,
         ModeName::Idle, ModeName::OneDown, ModeName::Links,
