@@ -173,7 +173,7 @@ pub(super) async fn run(
         broadcast.shutdown().await;
     }
     drop(node);
-    if let Some(links) = links.and_then(Arc::into_inner) {
+    if let Some(links) = links {
         links.shutdown().await;
     }
     match &ended {

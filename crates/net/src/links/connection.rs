@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, BufReader, BufWriter},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
     sync::Notify,
     time::{self, Instant, MissedTickBehavior},
 };
@@ -42,15 +42,26 @@ struct PingState {
     sent: Option<(u64, Instant)>,
 }
 
-/// Runs one connection until it ends and returns why. Dropping the future closes it.
+/// How long a peer gets to take our goodbye.
+pub(super) const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Runs one connection until it ends and returns why. Dropping the future closes it without a
+/// goodbye, which the peer takes for a loss.
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(peer: &Peer, stream: S) -> io::Error {
     let (reader, writer) = tokio::io::split(stream);
+    let mut writer = BufWriter::with_capacity(BUFFER, writer);
     let pings = Pings::default();
-    tokio::select! {
+    // Kept to the end: the links wait for all of these before they end.
+    let mut closing = peer.closing.subscribe();
+    let error = tokio::select! {
         error = receive(peer, BufReader::with_capacity(BUFFER, reader), &pings) => error,
-        error = send(peer, BufWriter::with_capacity(BUFFER, writer), &pings) => error,
+        error = send(peer, &mut writer, &pings) => error,
         () = peer.drop_connection.notified() => io::Error::other("reconnect was asked for"),
-    }
+        _ = closing.wait_for(|closing| *closing) => io::Error::other("our links end"),
+    };
+    // A connection that broke cannot be closed in order; then there is nothing to do about it.
+    let _ = time::timeout(GOODBYE, writer.shutdown()).await;
+    error
 }
 
 async fn receive<R: AsyncRead + Unpin>(peer: &Peer, mut reader: R, pings: &Pings) -> io::Error {
@@ -88,7 +99,7 @@ async fn receive_one<R: AsyncRead + Unpin>(
     Ok(())
 }
 
-async fn send<W: AsyncWrite + Unpin>(peer: &Peer, mut writer: W, pings: &Pings) -> io::Error {
+async fn send<W: AsyncWrite + Unpin>(peer: &Peer, writer: &mut W, pings: &Pings) -> io::Error {
     let mut ticks = time::interval(peer.timing.ping);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -98,7 +109,7 @@ async fn send<W: AsyncWrite + Unpin>(peer: &Peer, mut writer: W, pings: &Pings) 
             () = pings.changed.notified() => false,
             () = peer.work.notified() => false,
         };
-        if let Err(error) = send_waiting(peer, &mut writer, pings, due).await {
+        if let Err(error) = send_waiting(peer, writer, pings, due).await {
             return error;
         }
     }

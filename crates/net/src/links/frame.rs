@@ -21,7 +21,8 @@ pub(super) struct Head {
 
 /// Reads the head of the next frame.
 ///
-/// Errors: `TimedOut` after `silence` without a whole head; `InvalidData` if the frame is empty or longer
+/// Errors: `NotConnected` if the peer closed the connection in order; `TimedOut` after `silence`
+/// without a whole head; `InvalidData` if the frame is empty or longer
 /// than `limit_bytes`; nothing of the payload has been read then, and no memory taken.
 pub(super) async fn read_head<R: AsyncRead + Unpin>(
     reader: &mut R,
@@ -29,7 +30,11 @@ pub(super) async fn read_head<R: AsyncRead + Unpin>(
     silence: Duration,
 ) -> io::Result<Head> {
     let mut head = [0; 5];
-    within(silence, reader.read_exact(&mut head)).await?;
+    let (first, rest) = head.split_at_mut(1);
+    if within(silence, reader.read(first)).await? == 0 {
+        return Err(io::Error::new(io::ErrorKind::NotConnected, "the guardian closed the link"));
+    }
+    within(silence, reader.read_exact(rest)).await?;
     let [a, b, c, d, channel] = head;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     match length.checked_sub(1) {

@@ -39,7 +39,13 @@ mod warn;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use moneta_core::{
@@ -51,12 +57,13 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time,
 };
 
 pub use identity::{IdentityError, LinkIdentity};
 pub use inbox::{Frame, LinkReceiver};
-use peer::Peer;
 pub use peer::{LinkStatus, PeerAddress, PeerAddressError};
+use peer::{News, Peer};
 
 /// The first byte of every frame: what kind of message it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,7 +209,7 @@ pub struct GuardianLinks {
     address: SocketAddr,
     made: watch::Sender<u64>,
     closing: watch::Sender<bool>,
-    root: Option<JoinHandle<()>>,
+    root: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl GuardianLinks {
@@ -218,14 +225,14 @@ impl GuardianLinks {
             .map_err(|error| LinkError::Identity { reason: error.to_string() })?;
         let address = listener.local_addr()?;
         let (inboxes, receiver) = inbox::channel(peers.keys().copied(), limits.inbox_bytes);
-        let (closing, closing_seen) = watch::channel(false);
-        let made = watch::Sender::new(0);
+        let (made, closing) = (watch::Sender::new(0), watch::Sender::new(false));
+        let news = News { made: made.clone(), closing: closing.clone() };
         let mut tasks = JoinSet::new();
         let mut links = BTreeMap::new();
         let mut accepted = BTreeMap::new();
         for (id, (peer_address, certificate)) in peers {
             let inbox = inboxes.get(&id).cloned().expect("one inbox was made per peer");
-            let peer = Arc::new(Peer::new(me, id, limits, timing, inbox, made.clone()));
+            let peer = Arc::new(Peer::new(me, id, limits, timing, inbox, news.clone()));
             links.insert(id, peer.clone());
             if me < id {
                 let client = tls::client_config(&identity, id, certificate)
@@ -238,7 +245,7 @@ impl GuardianLinks {
             }
         }
         tasks.spawn(listen::run(listener, server, pinned, accepted, timing.handshake));
-        let root = Some(tokio::spawn(own(tasks, closing_seen)));
+        let root = Mutex::new(Some(tokio::spawn(own(tasks, closing.clone()))));
         Ok((Self { peers: Arc::new(links), limits, address, made, closing, root }, receiver))
     }
 
@@ -297,10 +304,12 @@ impl GuardianLinks {
         }
     }
 
-    /// Ends all links. The listener's port is free when this returns.
-    pub async fn shutdown(mut self) {
-        let _ = self.closing.send(true);
-        if let Some(root) = self.root.take() {
+    /// Ends all links, with a goodbye to every peer that takes it. The listener's port is free when
+    /// this returns.
+    pub async fn shutdown(&self) {
+        self.closing.send_replace(true);
+        let root = self.root.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(root) = root {
             let _ = root.await;
         }
     }
@@ -318,14 +327,18 @@ impl GuardianLinks {
 
 impl Drop for GuardianLinks {
     fn drop(&mut self) {
-        if let Some(root) = self.root.take() {
+        if let Some(root) = self.root.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             root.abort();
         }
     }
 }
 
 /// Owns all tasks of the links: they end with it, whether it finishes or is aborted.
-async fn own(mut tasks: JoinSet<()>, mut closing: watch::Receiver<bool>) {
-    let _ = closing.wait_for(|closing| *closing).await;
+async fn own(mut tasks: JoinSet<()>, closing: watch::Sender<bool>) {
+    let mut asked = closing.subscribe();
+    let _ = asked.wait_for(|closing| *closing).await;
+    drop(asked);
+    // Open connections say goodbye; each bounds its own time, and all do it at once.
+    let _ = time::timeout(2 * connection::GOODBYE, closing.closed()).await;
     tasks.shutdown().await;
 }

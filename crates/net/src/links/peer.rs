@@ -81,6 +81,15 @@ pub struct LinkStatus {
     pub connections: u64,
 }
 
+/// What all links of one guardian share.
+#[derive(Clone)]
+pub(super) struct News {
+    /// Counts the connections of all peers that worked.
+    pub(super) made: watch::Sender<u64>,
+    /// Asks all connections to end; whoever runs one holds a receiver.
+    pub(super) closing: watch::Sender<bool>,
+}
+
 /// What the tasks and the handle share about one peer.
 pub(super) struct Peer {
     pub(super) me: PeerId,
@@ -92,6 +101,8 @@ pub(super) struct Peer {
     pub(super) work: Notify,
     /// Asks for the present connection to be dropped.
     pub(super) drop_connection: Notify,
+    /// Asks all connections to end; whoever runs one holds a receiver.
+    pub(super) closing: watch::Sender<bool>,
     /// Counts the connections of all peers that worked.
     made: watch::Sender<u64>,
     state: Mutex<PeerState>,
@@ -113,8 +124,9 @@ impl Peer {
         limits: LinkLimits,
         timing: LinkTiming,
         inbox: Inbox,
-        made: watch::Sender<u64>,
+        news: News,
     ) -> Self {
+        let News { made, closing } = news;
         Self {
             me,
             id,
@@ -123,6 +135,7 @@ impl Peer {
             inbox,
             work: Notify::new(),
             drop_connection: Notify::new(),
+            closing,
             made,
             state: Mutex::default(),
         }
@@ -176,19 +189,29 @@ impl Peer {
     }
 
     /// Notes the end of a connection or of an attempt. Returns whether it had worked.
-    fn lost(&self, reason: &str) -> bool {
+    fn lost(&self, reason: &str, how: End) -> bool {
         let mut state = self.state();
         let worked = std::mem::replace(&mut state.connected, false);
         state.rtt = None;
         state.last_error = Some(reason.to_owned());
         state.queue.trim(self.limits.away_bytes);
         drop(state);
-        if worked {
-            warn!(target: "moneta::links", me = %self.me, peer = %self.id, reason, "guardian lost");
-        } else {
-            debug!(target: "moneta::links", me = %self.me, peer = %self.id, reason, "no connection");
+        let (me, peer) = (self.me, self.id);
+        match how {
+            _ if !worked => debug!(target: "moneta::links", %me, %peer, reason, "no connection"),
+            End::InOrder => info!(target: "moneta::links", %me, %peer, reason, "guardian left"),
+            End::Loss => warn!(target: "moneta::links", %me, %peer, reason, "guardian lost"),
         }
         worked
+    }
+
+    /// Whether a connection ended as connections do when somebody stops, or asked for a new one.
+    fn how(&self, error: &io::Error) -> End {
+        match error.kind() {
+            io::ErrorKind::NotConnected => End::InOrder,
+            _ if *self.closing.borrow() => End::InOrder,
+            _ => End::Loss,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, PeerState> {
@@ -197,19 +220,34 @@ impl Peer {
     }
 }
 
-/// Keeps a connection to a peer with a higher id open. Runs until aborted.
+/// How a connection ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// One side said goodbye.
+    InOrder,
+    /// It broke, or never was.
+    Loss,
+}
+
+/// Keeps a connection to a peer with a higher id open. Runs until the links end.
 pub(super) async fn dial(peer: Arc<Peer>, address: PeerAddress, config: Arc<ClientConfig>) {
     let connector = TlsConnector::from(config);
     let mut backoff = Backoff::new(peer.timing.first_retry, peer.timing.retry_cap);
     loop {
         let opening = time::timeout(peer.timing.handshake, open(&connector, &address));
-        let reason = match opening.await {
-            Ok(Ok(stream)) => connection::run(&peer, stream).await.to_string(),
-            Ok(Err(error)) => format!("cannot connect to {address}: {error}"),
-            Err(_) => format!("cannot connect to {address}: no answer in time"),
+        let (reason, how) = match opening.await {
+            Ok(Ok(stream)) => {
+                let error = connection::run(&peer, stream).await;
+                (error.to_string(), peer.how(&error))
+            }
+            Ok(Err(error)) => (format!("cannot connect to {address}: {error}"), End::Loss),
+            Err(_) => (format!("cannot connect to {address}: no answer in time"), End::Loss),
         };
-        if peer.lost(&reason) {
+        if peer.lost(&reason, how) {
             backoff.reset();
+        }
+        if *peer.closing.borrow() {
+            return;
         }
         time::sleep(backoff.next_delay()).await;
     }
@@ -227,11 +265,15 @@ pub(super) async fn accept(peer: Arc<Peer>, mut streams: mpsc::Receiver<TlsStrea
     let mut next = streams.recv().await;
     while let Some(stream) = next {
         let started = Instant::now();
-        let (reason, newer) = tokio::select! {
-            error = connection::run(&peer, stream) => (error.to_string(), None),
-            newer = streams.recv() => ("replaced by a new connection of the peer".to_owned(), newer),
+        let (reason, how, newer) = tokio::select! {
+            error = connection::run(&peer, stream) => {
+                (error.to_string(), peer.how(&error), None)
+            }
+            newer = streams.recv() => {
+                ("replaced by a new connection of the peer".to_owned(), End::Loss, newer)
+            }
         };
-        peer.lost(&reason);
+        peer.lost(&reason, how);
         debug!(target: "moneta::links", peer = %peer.id, lasted = ?started.elapsed(), "link ended");
         next = match newer {
             Some(stream) => Some(stream),

@@ -242,6 +242,55 @@ async fn silent_peer_is_dropped() {
     links.shutdown().await;
 }
 
+/// Waits until the link to `peer` has ended, and says why it did.
+async fn ended(links: &GuardianLinks, peer: usize) -> String {
+    loop {
+        let status = links.status()[&id(peer)].clone();
+        if let (false, Some(reason)) = (status.connected, status.last_error) {
+            return reason;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn guardian_that_stops_says_goodbye_and_one_that_dies_does_not() {
+    let mut circle = Circle::new(2).await;
+    // The one who stays does not dial, so nothing comes after the reason.
+    let (links, mut receiver) = circle.start(1);
+    let (leaving, _receiver) = circle.start(0);
+    send_until_received(&leaving, 1, &mut receiver, b"hello").await;
+    leaving.shutdown().await;
+    assert_eq!(ended(&links, 0).await, "the guardian closed the link");
+    links.shutdown().await;
+
+    let mut circle = Circle::new(2).await;
+    let (links, mut receiver) = circle.start(1);
+    let mut dying = dial_as_peer(&circle).await;
+    dying.write_all(&[0, 0, 0, 2, Channel::SETUP.0, 1]).await.unwrap();
+    assert_eq!(receiver.recv().await, Some(frame(0, Channel::SETUP, &[1])));
+    drop(dying);
+    assert_ne!(ended(&links, 0).await, "the guardian closed the link");
+    links.shutdown().await;
+}
+
+#[tokio::test]
+async fn every_connection_that_works_is_counted_and_told() {
+    let mut circle = Circle::new(2).await;
+    let (links, mut receiver) = circle.start(1);
+    let mut connections = links.connections();
+    for count in 1..=2 {
+        let mut stream = dial_as_peer(&circle).await;
+        stream.write_all(&[0, 0, 0, 2, Channel::SETUP.0, 1]).await.unwrap();
+        assert_eq!(receiver.recv().await, Some(frame(0, Channel::SETUP, &[1])));
+        assert_eq!(*connections.wait_for(|made| *made == count).await.unwrap(), count);
+        assert_eq!(links.status()[&id(0)].connections, count);
+        drop(stream);
+        ended(&links, 0).await;
+    }
+    links.shutdown().await;
+}
+
 #[tokio::test]
 async fn new_connection_of_a_peer_replaces_the_old_one() {
     let mut circle = Circle::new(2).await;
