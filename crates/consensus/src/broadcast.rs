@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::{
+    control::Control,
     federation::Federation,
     keys::Keys,
     pacing::Pacing,
@@ -200,10 +201,7 @@ impl Broadcast {
     /// that one. Events of older ones may still come if they were on their way. Ignored if it is
     /// not ahead.
     pub fn jump_to(&self, session: u64) {
-        match &self.inner {
-            Inner::Federation(federation) => federation.jump_to(session),
-            Inner::Solo(solo) => solo.jump_to(session),
-        }
+        self.control().jump_to(session);
     }
 
     /// Marks the running session for closing now. It ends when a threshold of guardians has
@@ -234,17 +232,14 @@ impl Broadcast {
     /// Stops all work and waits until nothing touches the unit files any more. Nothing is lost
     /// that was durable; a new start goes on from there.
     pub async fn shutdown(&self) {
-        self.stop();
-        match &self.inner {
-            Inner::Federation(federation) => federation.stopped().await,
-            Inner::Solo(solo) => solo.stopped().await,
-        }
+        self.control().shutdown();
+        self.control().ended().await;
     }
 
-    fn stop(&self) {
+    fn control(&self) -> &Control {
         match &self.inner {
-            Inner::Federation(federation) => federation.shutdown(),
-            Inner::Solo(solo) => solo.shutdown(),
+            Inner::Federation(federation) => &federation.control,
+            Inner::Solo(solo) => &solo.control,
         }
     }
 }
@@ -271,6 +266,6 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.broadcast.stop();
+        self.broadcast.control().shutdown();
     }
 }

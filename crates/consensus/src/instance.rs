@@ -15,7 +15,8 @@ use crate::{
     local::Local,
     network::{Inbox, Wire},
     pacing::Pacing,
-    session::{Orderer, Output, Provider, Saver, Session, Start},
+    roles::{Orderer, Provider, Saver},
+    session::{Output, Session, Start},
     status::Participation,
     tasks::Tasks,
     unit_file::{self, Silence, UnitFile},
@@ -46,7 +47,7 @@ impl Instance {
         let load = move || Loaded::load(&path, index, total, is_lost);
         let loaded = tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??;
         if loaded.participation != Participation::Active {
-            tracing::error!(
+            tracing::warn!(
                 target: "moneta::consensus", session = index, reason = ?loaded.participation,
                 "sitting out the session"
             );

@@ -23,7 +23,7 @@
 //! marks, which is processed whole; later units of it are void. Items leave their creator's queue
 //! when ordered before that, and are submitted again in the next session otherwise. Session s+1
 //! may run while s waits for its signatures, but s+2 may not begin before s is signed.
-//! (`federation.rs` has the diagram.)
+//! (`conductor.rs` has the diagram.)
 //!
 //! **Edges.** A new AlephBFT instance first asks all others for its own newest unit, and waits
 //! 5 s if one of them is down. So s+1 is opened when s begins and held: it collects, follows and
@@ -47,12 +47,14 @@
 //! # Where to start reading
 //!
 //! [`Broadcast`] is the surface. `pacing.rs` decides, without a clock; `session.rs` is where
-//! AlephBFT meets the rest; `federation.rs` opens and closes sessions; `unit_layout.rs` is what
+//! AlephBFT meets the rest; `conductor.rs` opens and closes sessions; `unit_layout.rs` is what
 //! we know of AlephBFT's bytes. What clients see of sessions is in `docs/protocol/core.md`,
 //! section 4.3.
 
 mod batch;
 mod broadcast;
+mod conductor;
+mod control;
 mod federation;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -62,6 +64,7 @@ mod local;
 mod network;
 mod pacing;
 mod queue;
+mod roles;
 mod session;
 mod solo;
 mod status;

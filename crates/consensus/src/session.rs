@@ -1,29 +1,23 @@
 //! One session: the meeting point of its AlephBFT instance and the rest of the crate.
 //!
-//! AlephBFT calls us in four roles, all of them thin here: it asks for data
-//! ([`Provider`], decided by [`Pace`]), it saves units before it uses them ([`Saver`], which is
-//! also how we see the graph grow), it hands over ordered units ([`Orderer`]), and it sends and
-//! receives messages ([`Wire`]).
+//! The roles in which AlephBFT calls us (`roles.rs`, `network.rs`) are thin; what they say meets
+//! here, under one lock, with what the rest of the crate says.
 
 use std::{
     collections::HashSet,
     io,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use aleph_bft::{DataProvider, Hasher as _, OrderedUnit, UnitFinalizationHandler};
+use aleph_bft::{Hasher as _, OrderedUnit};
 use bytes::Bytes;
-use futures::AsyncWrite;
 use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinHandle,
-    time::{Instant, sleep_until},
+    sync::{Notify, futures::Notified},
+    time::Instant,
 };
 
 use crate::{
@@ -254,9 +248,29 @@ impl Session {
         (state.pace.next_round(), state.participation, peers, state.grown_at.elapsed())
     }
 
+    /// Resolves at the next change that a decision depends on.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// An output is on its way.
+    pub(crate) fn output_made(&self) {
+        self.backlog.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch of units was ordered, all of it is on its way.
+    pub(crate) fn batch_done(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// The units cannot be saved: nothing may be built on them.
+    pub(crate) fn saving_failed(&self, error: &io::Error) {
+        self.local.fail(format!("cannot save a unit of session {}: {error}", self.index));
+    }
+
     /// Takes note of a unit that AlephBFT saves; returns whether it is a new one of ours, which
     /// must be durable before it leaves.
-    fn save(&self, bytes: &[u8]) -> io::Result<bool> {
+    pub(crate) fn save(&self, bytes: &[u8]) -> io::Result<bool> {
         let Some(unit) = UnitView::parse(bytes) else {
             return Err(io::Error::other("a unit in a layout that is not AlephBFT 0.45.4's"));
         };
@@ -285,7 +299,8 @@ impl Session {
         Ok(is_new && own)
     }
 
-    fn ordered(&self, unit: OrderedUnit<UnitData, Sha256>) -> Option<Output> {
+    /// Takes note of an ordered unit; returns what follows for the application, if anything.
+    pub(crate) fn ordered(&self, unit: OrderedUnit<UnitData, Sha256>) -> Option<Output> {
         let creator = unit.creator.0;
         let batch = match &unit.data {
             None => Batch::default(),
@@ -308,7 +323,8 @@ impl Session {
         matters.then_some(Output::Ordered { creator, items: batch.items, ends })
     }
 
-    fn decide(&self, asked_at: Instant) -> Result<Option<UnitData>, Option<Instant>> {
+    /// What to answer to the question for data of `asked_at`, or until when to wait.
+    pub(crate) fn decide(&self, asked_at: Instant) -> Result<Option<UnitData>, Option<Instant>> {
         let mut state = self.state();
         let mut queue = self.local.queue();
         let decision = state.pace.decide(Situation {
@@ -329,105 +345,6 @@ impl Session {
                 Ok((close || !items.is_empty()).then(|| UnitData::frame(close, &items)))
             }
         }
-    }
-}
-
-/// Answers AlephBFT's question for data, when it is time to.
-pub(crate) struct Provider(pub(crate) Arc<Session>);
-
-#[async_trait::async_trait]
-impl DataProvider for Provider {
-    type Output = UnitData;
-
-    async fn get_data(&mut self) -> Option<UnitData> {
-        let asked_at = Instant::now();
-        loop {
-            // Registered before the decision, so that no change between the two is missed.
-            let changed = self.0.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            match self.0.decide(asked_at) {
-                Ok(data) => return data,
-                Err(None) => changed.await,
-                Err(Some(until)) => {
-                    tokio::select! {
-                        () = changed => {}
-                        () = sleep_until(until) => {}
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Passes on what AlephBFT has ordered.
-pub(crate) struct Orderer {
-    pub(crate) session: Arc<Session>,
-    /// Unbounded, since AlephBFT cannot wait here. A session's budgets bound what is in it, and
-    /// AlephBFT holds the same units in memory anyway.
-    pub(crate) outputs: mpsc::UnboundedSender<Output>,
-}
-
-impl UnitFinalizationHandler for Orderer {
-    type Data = UnitData;
-    type Hasher = Sha256;
-
-    fn batch_finalized(&mut self, batch: Vec<OrderedUnit<UnitData, Sha256>>) {
-        for unit in batch {
-            if let Some(output) = self.session.ordered(unit) {
-                self.session.backlog.fetch_add(1, Ordering::Relaxed);
-                // The receiver is gone only while the session is being stopped.
-                let _ = self.outputs.send(output);
-            }
-        }
-        self.session.changed.notify_waiters();
-    }
-}
-
-/// Saves the units AlephBFT writes: one unit, then a flush.
-pub(crate) struct Saver {
-    pub(crate) session: Arc<Session>,
-    pub(crate) unit: Vec<u8>,
-    pub(crate) syncing: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Saver {
-    fn poll_saved(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.unit.is_empty() {
-            let unit = std::mem::take(&mut self.unit);
-            if self.session.save(&unit)? {
-                let session = self.session.clone();
-                self.syncing = Some(tokio::task::spawn_blocking(move || session.sync()));
-            }
-        }
-        let Some(syncing) = &mut self.syncing else { return Poll::Ready(Ok(())) };
-        let synced = ready!(Pin::new(syncing).poll(context));
-        self.syncing = None;
-        Poll::Ready(synced.map_err(io::Error::other)?)
-    }
-}
-
-impl AsyncWrite for Saver {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.unit.extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let saved = ready!(self.poll_saved(context));
-        if let Err(error) = &saved {
-            let index = self.session.index;
-            self.session.local.fail(format!("cannot save a unit of session {index}: {error}"));
-        }
-        Poll::Ready(saved)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(context)
     }
 }
 

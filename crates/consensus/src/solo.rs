@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     batch::{Batch, UnitData},
     broadcast::{Event, LostFiles, Setup},
+    control::Control,
     keys::Keyring,
     local::{Local, lock},
     queue::SubmitError,
@@ -44,13 +45,10 @@ impl From<io::Error> for SoloError {
 /// What the handles and the writer share.
 pub(crate) struct Solo {
     local: Local,
+    pub(crate) control: Control,
     /// An item was queued or the session is to be closed.
     changed: Notify,
     now_running: Mutex<Running>,
-    oldest: watch::Sender<u64>,
-    stop: watch::Sender<bool>,
-    /// Closed when the writer has ended.
-    writer: watch::Receiver<()>,
 }
 
 #[derive(Clone, Copy)]
@@ -69,7 +67,7 @@ impl Solo {
         let Setup { keys, dir, first_session, pacing, links, lost_files } = setup;
         let load = move || Log::load(dir, first_session, lost_files);
         let (log, replay) = tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??;
-        let (ended, writer) = watch::channel(());
+        let (control, ended) = Control::new(first_session);
         let running = Running {
             session: log.session,
             batches: log.batches,
@@ -78,11 +76,9 @@ impl Solo {
         };
         let solo = Arc::new(Self {
             local: Local::new(Keyring(keys), pacing, links),
+            control,
             changed: Notify::new(),
             now_running: Mutex::new(running),
-            oldest: watch::Sender::new(first_session),
-            stop: watch::Sender::new(false),
-            writer,
         });
         let writer = Writer { solo: solo.clone(), log, events, pending: replay };
         tokio::spawn(async move {
@@ -93,20 +89,12 @@ impl Solo {
     }
 
     pub(crate) fn submit(&self, bytes: Vec<u8>) -> Result<(), SubmitError> {
-        if *self.stop.borrow() {
+        if self.control.is_stopped() {
             return Err(SubmitError::Stopped);
         }
         self.local.queue().push(bytes, Instant::now())?;
         self.changed.notify_one();
         Ok(())
-    }
-
-    pub(crate) fn jump_to(&self, session: u64) {
-        self.oldest.send_if_modified(|oldest| {
-            let ahead = session > *oldest;
-            *oldest = session.max(*oldest);
-            ahead
-        });
     }
 
     pub(crate) fn close_session(&self) {
@@ -123,7 +111,7 @@ impl Solo {
         };
         let (median, p99) = self.local.latencies().summary();
         Status {
-            oldest_session: *self.oldest.borrow(),
+            oldest_session: self.control.oldest(),
             session: running.session,
             round: u16::try_from(running.batches).unwrap_or(u16::MAX),
             participation: Participation::Active,
@@ -138,17 +126,6 @@ impl Solo {
             restarts: 0,
             fault: self.local.fault(),
         }
-    }
-
-    pub(crate) fn shutdown(&self) {
-        self.stop.send_replace(true);
-    }
-
-    /// Waits until all work has stopped.
-    pub(crate) async fn stopped(&self) {
-        let mut writer = self.writer.clone();
-        // The channel never changes; it closes.
-        while writer.changed().await.is_ok() {}
     }
 }
 
@@ -250,12 +227,12 @@ impl Writer {
         if let Err(error) = self.write_log().await {
             self.solo.local.fail(format!("cannot write the log: {error}"));
         }
-        self.solo.shutdown();
+        self.solo.control.shutdown();
     }
 
     async fn write_log(&mut self) -> io::Result<()> {
-        let mut oldest = self.solo.oldest.subscribe();
-        let mut stop = self.solo.stop.subscribe();
+        let mut oldest = self.solo.control.watch_oldest();
+        let mut stop = self.solo.control.watch_stop();
         let mut began = Instant::now();
         loop {
             let session = self.log.session;

@@ -131,7 +131,7 @@ impl<'a> MessageView<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use std::{collections::BTreeSet, sync::Arc};
 
@@ -148,7 +148,8 @@ mod tests {
         unit_file::UnitFile,
     };
 
-    fn unit(keyring: &Keyring, creator: u64, data: Option<UnitData>) -> Vec<u8> {
+    /// A unit of session 12 in a federation of four.
+    pub(crate) fn unit(keyring: &Keyring, creator: u64, data: Option<UnitData>) -> Vec<u8> {
         let parents = vec![None::<u16>, Some(4), Some(4), Some(3)];
         let signed = (5_u16, creator, parents, [9_u8; 32], data, 12_u64).encode();
         let signature = keyring.sign(&Sha256::hash(&signed));
