@@ -35,10 +35,16 @@ impl Scene {
 }
 
 /// An engine that has seen nothing: its caches are empty.
-fn engine(mint: &Mint) -> Engine {
+pub(crate) fn engine(mint: &Mint) -> Engine {
     let size = FederationSize::new(1).expect("one guardian is a federation");
     let modules = BTreeMap::from([(INSTANCE, erase_server(mint.server()))]);
     Engine::new(modules, size, CORE_CONSENSUS_2_1)
+}
+
+/// The transactions as a guardian puts them into a unit.
+pub(crate) fn unit_of(transactions: &[Transaction]) -> Vec<Vec<u8>> {
+    let item = |transaction: &Transaction| ConsensusItem::Transaction(transaction.clone());
+    transactions.iter().map(|transaction| item(transaction).to_bytes()).collect()
 }
 
 pub(crate) fn check_submission() -> Box<dyn FnMut()> {
@@ -53,11 +59,7 @@ pub(crate) fn check_submission() -> Box<dyn FnMut()> {
 
 pub(crate) fn process_unit() -> Box<dyn FnMut()> {
     let scene = Scene::new(10);
-    let items: Vec<Vec<u8>> = scene
-        .transactions
-        .iter()
-        .map(|transaction| ConsensusItem::Transaction(transaction.clone()).to_bytes())
-        .collect();
+    let items = unit_of(&scene.transactions);
     Box::new(move || {
         let engine = engine(&scene.mint);
         let unit = engine.decode_unit(PeerId(0), black_box(&items)).expect("we encoded it");

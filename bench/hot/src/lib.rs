@@ -1,9 +1,12 @@
 //! The hot paths of guardians and wallets, each alone on fixed input.
 //!
-//! Two programs use them. `benches/micro.rs` takes times (`./dev bench micro`). `src/main.rs` runs one
+//! Two programs use the paths. `benches/micro.rs` takes times (`./dev bench micro`). `src/main.rs` runs one
 //! path a given number of times, so that `scripts/bench-gate.sh` can count its instructions under
 //! callgrind and compare them with a recorded baseline (`./dev bench gate`): counts hardly depend on
 //! what else the machine does.
+//!
+//! [`fill`] and [`grown`] are about one path with much behind it: payments over a store on disk that holds
+//! up to millions of spent notes (`src/growth`, `./dev bench growth`).
 //!
 //! Everything is made from constant seeds. A path is prepared once and then called; each call does the
 //! same work, cold caches included where it says so.
@@ -11,6 +14,8 @@
 mod codec;
 mod engine;
 mod federation;
+pub mod fill;
+pub mod grown;
 mod store;
 mod tbs;
 mod wallet;
