@@ -206,6 +206,16 @@ impl Dealt {
 }
 
 impl Federation {
+    /// What each note costs, spent or issued: new federations take nothing in proportion.
+    pub(crate) fn note_fee(&self) -> Msat {
+        self.mint.fee_consensus.fee(Msat::ZERO)
+    }
+
+    /// The notes that exist, smallest first.
+    pub(crate) fn issued(&self) -> Vec<Denomination> {
+        Denomination::minted().filter(|denomination| self.mint.issues(*denomination)).collect()
+    }
+
     /// A guardian's engine, with empty caches.
     pub fn engine(&self, me: PeerId, block_vote_step: u64) -> Engine {
         let seat = Seat { me, size: self.size };

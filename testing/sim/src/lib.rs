@@ -15,8 +15,8 @@
 //! What happens: deposits, e-cash sent, received and taken back, withdrawals one behind another,
 //! wishes for metadata, wallets that are lost and come back from their words; messages that are late,
 //! lost or doubled, crashes and failing commits at any moment, disks that are lost or put back from an
-//! old copy, reorganisations, and one guardian of four that is silent, lies, forges or spams
-//! (`workload`, `world/misfortune.rs`, `vice.rs`).
+//! old copy, reorganisations, one guardian of four that is silent, lies, forges or spams, and a user
+//! who tries transactions that are worth nothing (`workload`, `world/misfortune.rs`, `vice.rs`).
 //!
 //! What is checked all along: the same writes from the same ordered unit on every guardian, the same
 //! outcome of every session, books that balance, and that wallets hold no more than the federation
@@ -27,11 +27,11 @@
 //!
 //! What that finds was tried by breaking things on purpose. Found within ten seeds: no guardian looks
 //! whether a note is spent, or one of them forgets to now and then; one guardian loses a commit, or
-//! does not count a note that it issues. Not found within six: guardians charge no fee for inputs, or
-//! keep no shares for recovery.
+//! does not count a note that it issues, guardians charge no fees. Not found within six: they keep no
+//! shares for recovery.
 //!
-//! What is not checked: fees, besides by the federation's own rules, so one that guardians compute
-//! wrongly alike goes unnoticed. Consensus itself and the network are doubles.
+//! What is not checked: whether a fee is the right one, where guardians compute it wrongly alike and
+//! still charge something. Consensus itself and the network are doubles.
 //!
 //! Nearly all the time is curve arithmetic. So most federations here issue few denominations
 //! ([`federation::Notes`]), and a unit is decoded once for all guardians ([`order::Batch`]).

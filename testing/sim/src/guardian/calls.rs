@@ -146,6 +146,19 @@ impl Process {
         }
     }
 
+    /// Takes a transaction that is worth nothing: refuses it, and has it ordered nevertheless, as a
+    /// guardian in league with its maker would.
+    ///
+    /// Errors: it is not refused.
+    pub(crate) fn take_cheat(&mut self, transaction: &Transaction) -> Result<(), String> {
+        let checked = self.engine.check_submission(&self.store.snapshot(), transaction);
+        if let Ok(SubmissionOutcome(Ok(txid))) = checked {
+            return Err(format!("guardian {} takes the trick {txid}", self.me));
+        }
+        self.submit(ConsensusItem::Transaction(transaction.clone()).to_bytes());
+        Ok(())
+    }
+
     /// What the guardian answers to a plain call of a module, for users who ask just one.
     pub(crate) fn ask(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use moneta_core::{SessionHeader, SessionIndex, TransactionId};
+use moneta_core::{ConsensusItem, SessionHeader, SessionIndex, TransactionId};
 use moneta_guardian::engine::{Stop, Unit};
 use moneta_store::{Batch as Writes, WriteSet};
 
@@ -151,7 +151,12 @@ impl Process {
             return Ok(None);
         };
         let processed = self.engine.process_unit(writes, session, position, unit, &self.facts)?;
+        // Whoever waits for one of these asks again, and those without room are queued once more.
         refused.extend(processed.refused);
+        refused.extend(processed.postponed.iter().filter_map(|item| match item {
+            ConsensusItem::Transaction(transaction) => Some(transaction.txid()),
+            _ => None,
+        }));
         Ok(None)
     }
 

@@ -2,6 +2,7 @@
 //! weather, with everything open coming to its end and every coin counted.
 
 mod accounts;
+mod cheat;
 mod end;
 mod users;
 
@@ -16,6 +17,7 @@ use crate::federation::GUARDIANS;
 use crate::vice::Vice;
 use crate::world::{Event, World};
 use accounts::check_end;
+use cheat::{cheat, check_cheats};
 use end::is_level;
 use users::{cancel, lose_wallet, receive, send, wish, withdraw};
 
@@ -91,6 +93,7 @@ impl Workload {
             Stage::Levelling => {
                 if is_level(world) {
                     check_end(world)?;
+                    check_cheats(world)?;
                     return Ok(true);
                 }
                 self.look_again(world)?;
@@ -158,7 +161,8 @@ impl Workload {
                 }
                 Ok(())
             }
-            88..=95 => {
+            88..=90 => cheat(world),
+            91..=95 => {
                 world.strike();
                 Ok(())
             }

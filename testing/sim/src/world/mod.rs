@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bitcoin::secp256k1::schnorr::Signature;
 use moneta_client::query::CallFailure;
 use moneta_core::api::Method;
-use moneta_core::{PeerId, SessionIndex};
+use moneta_core::{PeerId, SessionIndex, TransactionId};
 use moneta_module::server::Need;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -120,6 +120,8 @@ pub(crate) struct World {
     pub(crate) is_calm: bool,
     /// Nothing new is ordered: guardians draw level.
     pub(crate) is_frozen: bool,
+    /// Transactions that must never be accepted.
+    pub(crate) cheats: Vec<TransactionId>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
     feerate: u64,
     loss: f64,
@@ -154,6 +156,7 @@ impl World {
             vice: None,
             is_calm: false,
             is_frozen: false,
+            cheats: Vec::new(),
             counts: BTreeMap::new(),
             feerate: rng.gen_range(500..5000),
             loss: *[0.0, 0.02, 0.15].get(rng.gen_range(0..3)).unwrap_or(&0.0),
