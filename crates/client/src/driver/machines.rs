@@ -19,7 +19,9 @@ impl Driver {
             self.agenda.set_timer(owner, machine.next_wakeup());
             return Ok(());
         }
-        match machine.outcome(&**module, &self.store.snapshot(), now) {
+        let snapshot = self.store.snapshot();
+        let view = self.stage.over(&snapshot);
+        match machine.outcome(&**module, &view, now) {
             Ok(Some(outcome)) => {
                 if let (Some(asking), Outcome::Answers(answers)) = (&machine.asking, &outcome) {
                     self.servers.note(answers.keys().copied(), asking.query.let_down());
@@ -49,7 +51,8 @@ impl Driver {
         let Some(machine) = self.machines.get_mut(&id) else { return Ok(()) };
         let stored = &machine.stored;
         let Some(module) = self.modules.get(&stored.instance) else { return Ok(()) };
-        let view = self.store.snapshot();
+        let snapshot = self.store.snapshot();
+        let view = self.stage.over(&snapshot);
         let (instance, operation, origin) = (stored.instance, stored.operation, stored.origin);
         let place = Place { now, instance, operation, origin };
         let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
@@ -58,14 +61,14 @@ impl Driver {
                 let next = StoredMachine { state, parked: None, saved_ms: now.0, ..stored.clone() };
                 MACHINES.insert(host.wallet(), &id, &next);
                 let (batch, effects) = host.finish()?;
-                self.commit(batch, effects)?;
+                self.keep(batch, effects, now)?;
                 self.dismiss(id);
                 self.arm(id, next)
             }
             Ok(None) => {
                 MACHINES.remove(host.wallet(), &id);
                 let (batch, effects) = host.finish()?;
-                self.commit(batch, effects)?;
+                self.keep(batch, effects, now)?;
                 self.dismiss(id);
                 Ok(())
             }
@@ -138,13 +141,14 @@ impl Driver {
             return Ok(());
         }
         tracing::error!(machine = id.0, %instance, reason, "machine parked");
-        let view = self.store.snapshot();
+        let snapshot = self.store.snapshot();
+        let view = self.stage.over(&snapshot);
         let place = Place { now, instance, operation, origin };
         let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
         host.note_of_driver("machine-parked", json!({ "module_id": instance, "reason": &reason }));
         let stored = StoredMachine { parked: Some(reason), ..stored };
         MACHINES.insert(host.wallet(), &id, &stored);
         let (batch, effects) = host.finish()?;
-        self.commit(batch, effects)
+        self.keep(batch, effects, now)
     }
 }

@@ -12,7 +12,9 @@
 //! state, machines, transactions whose fate is open, fates, operations and events
 //! (`driver/tables.rs`).
 //!
-//! Crash contract. Everything a turn decides is committed at once and before any call leaves.
+//! Crash contract. Everything a turn decides is committed at once and before any call leaves: an action
+//! when it returns, the turns of a poll in one commit before its calls are handed out
+//! (`driver/stage.rs`).
 //! [`Driver::open`] finds each machine as of its last committed turn and has it wait for the same
 //! thing again; each transaction without a fate is submitted again under the same id. So a crash
 //! before a commit undoes the turn, and a crash behind it repeats only calls, which are idempotent.
@@ -34,6 +36,7 @@ mod machine;
 mod machines;
 mod modules;
 mod servers;
+mod stage;
 mod submission;
 pub(crate) mod tables;
 #[cfg(test)]
@@ -61,8 +64,9 @@ use agenda::{Agenda, Owner};
 use calls::Calls;
 use machine::Machine;
 use servers::Servers;
+use stage::Stage;
 use submission::Submission;
-use tables::{BEGUN, MACHINES, PENDING, module_scope};
+use tables::{BEGUN, MACHINES, PENDING, Pending, StoredMachine, module_scope};
 use turn::{Effects, Place, TurnHost};
 
 /// How many steps one poll takes at most. A machine that never comes to rest then costs time, but
@@ -80,6 +84,8 @@ pub struct Driver {
     calls: Calls,
     agenda: Agenda,
     servers: Servers,
+    /// Decided and not committed yet.
+    stage: Stage,
     events: Vec<Event>,
     /// Set when what is in memory may not be what is in the store any more.
     is_stale: bool,
@@ -148,6 +154,7 @@ impl Driver {
             calls: Calls::default(),
             agenda: Agenda::default(),
             servers: Servers::new(size),
+            stage: Stage::default(),
             events: Vec::new(),
             is_stale: false,
         };
@@ -160,6 +167,7 @@ impl Driver {
             let (txid, pending) = row?;
             driver.pursue(txid, Submission::new(pending));
         }
+        driver.flush()?;
         Ok(driver)
     }
 
@@ -195,7 +203,8 @@ impl Driver {
         if self.is_stale {
             return Err(ActError::Store(StoreError::Stopped));
         }
-        let view = self.store.snapshot();
+        let snapshot = self.store.snapshot();
+        let view = self.stage.over(&snapshot);
         let place = Place { now, instance, operation: None, origin: None };
         let mut host = TurnHost::new(&self.modules, &view, &mut *self.rng, place);
         let value = action(module, &mut Turn::new(&mut host)).map_err(ActError::Action)?;
@@ -216,8 +225,31 @@ impl Driver {
             let Some(owner) = self.agenda.next() else { break };
             // Whoever was to take this step is not on the agenda any more.
             self.step(owner, now).inspect_err(|_| self.is_stale = true)?;
+            if self.stage.is_full() {
+                self.flush()?;
+            }
+        }
+        if self.stage.commit_by().is_some_and(|by| by <= now) {
+            self.flush()?;
         }
         Ok(self.calls.take_outbox())
+    }
+
+    /// Commits what may wait a little. Call it before the driver is dropped; if nobody does, the next
+    /// life of the wallet asks the guardians once more what became of some transactions.
+    ///
+    /// Errors: the store failed. Open the driver again.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        if self.is_stale {
+            return Err(StoreError::Stopped);
+        }
+        let Stage { batch, events, .. } = std::mem::take(&mut self.stage);
+        if !batch.is_empty() {
+            // What is in memory is ahead of the store then, even if it says that nothing happened.
+            self.store.commit(batch).inspect_err(|_| self.is_stale = true)?;
+        }
+        self.events.extend(events);
+        Ok(())
     }
 
     fn step(&mut self, owner: Owner, now: Timestamp) -> Result<(), StoreError> {
@@ -263,7 +295,7 @@ impl Driver {
 
     /// When to poll again if nothing happens before; in the past if at once.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.agenda.next_wakeup()
+        [self.agenda.next_wakeup(), self.stage.commit_by()].into_iter().flatten().min()
     }
 
     /// Returns the events that were committed since the last call, and passing news among them. They
@@ -339,7 +371,8 @@ impl Driver {
         recovering: bool,
         now: Timestamp,
     ) -> Result<(), Stop> {
-        let view = self.store.snapshot();
+        let snapshot = self.store.snapshot();
+        let view = self.stage.over(&snapshot);
         let Some(module) = self.modules.get(&instance) else { return Ok(()) };
         if BEGUN.contains(&view, &instance)? {
             return Ok(());
@@ -352,18 +385,38 @@ impl Driver {
         Ok(self.commit(batch, effects)?)
     }
 
-    /// Makes a turn durable, then sets going what it started.
+    /// Makes a turn durable together with what is staged, then sets going what it started. If it is
+    /// not committed, nothing has changed.
     fn commit(&mut self, batch: Batch, effects: Effects) -> Result<(), StoreError> {
         if self.is_stale {
             return Err(StoreError::Stopped);
         }
         if !batch.is_empty() {
-            self.store.commit(batch).inspect_err(|error| {
+            let mut whole = self.stage.batch.clone();
+            whole.absorb(batch);
+            self.store.commit(whole).inspect_err(|error| {
                 self.is_stale = !matches!(error, StoreError::NotCommitted { .. });
             })?;
+            self.events.extend(std::mem::take(&mut self.stage).events);
         }
         let Effects { machines, transactions, events } = effects;
         self.events.extend(events);
+        self.start(machines, transactions)
+    }
+
+    /// Stages a turn, to be committed by a time, and sets going what it started.
+    fn keep(&mut self, batch: Batch, effects: Effects, by: Timestamp) -> Result<(), StoreError> {
+        let Effects { machines, transactions, events } = effects;
+        self.stage.add(batch, events, by);
+        self.start(machines, transactions)
+    }
+
+    /// Sets going what a turn started. Its calls leave behind the commit.
+    fn start(
+        &mut self,
+        machines: Vec<(MachineId, StoredMachine)>,
+        transactions: Vec<(TransactionId, Pending)>,
+    ) -> Result<(), StoreError> {
         for (txid, pending) in transactions {
             self.pursue(txid, Submission::new(pending));
         }

@@ -8,7 +8,7 @@ use moneta_module::client::{End, SubmitError};
 use moneta_store::testing::Fault;
 use serde_json::json;
 
-use self::bank::{BANK, Bank, Step, fund, pay, spend_later};
+use self::bank::{BANK, Bank, Step, ask_beside, fund, pay, spend_later};
 use self::world::{Guardian, World};
 use super::*;
 use crate::history;
@@ -138,7 +138,100 @@ fn crash_at_any_commit_loses_no_money_and_pays_once() {
             crashes += 1;
         }
     }
-    assert!(crashes >= 4 * 4, "the faults struck {crashes} times");
+    // At the funding, at the payment, and when it is accepted.
+    assert!(crashes >= 3 * 4, "the faults struck {crashes} times");
+}
+
+#[test]
+fn acceptance_and_what_follows_from_it_are_one_commit() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let id = world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    let commits = world.disk.attempts();
+    world.run();
+    assert_eq!(end_of(&world, id), Some(End::Succeeded));
+    assert_eq!(world.driver().balance().unwrap(), Msat(690));
+    assert_eq!(world.disk.attempts(), commits + 1);
+}
+
+#[test]
+fn nobody_hears_of_a_turn_before_it_is_committed() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|_: &Bank, turn| turn.spawn(&Step::Timed { at_ms: 0 }));
+    world.driver_mut().take_events();
+    world.disk.strike(1, Fault::CrashBefore);
+    let now = world.now;
+    // The turn submits a transaction: neither its calls nor its events may be seen.
+    assert!(world.driver_mut().poll(now).is_err());
+    assert_eq!(world.driver_mut().take_events(), []);
+    world.restart();
+    world.run();
+    assert_eq!(world.driver().balance().unwrap(), Msat(990), "the turn was taken again");
+    assert_eq!(world.accepted.len(), 1);
+}
+
+/// A world in which a transaction is accepted, and nobody waits for that but for answers, which are
+/// here.
+fn accepted_in_passing() -> World {
+    let mut world = World::new(4);
+    world.act(ask_beside).unwrap();
+    let commits = world.disk.attempts();
+    world.run();
+    assert_eq!(world.driver().balance().unwrap(), Msat(400));
+    assert_eq!(world.driver().pending(), (0, 0));
+    assert_eq!(world.disk.attempts(), commits + 1, "that of the answers");
+    world
+}
+
+fn notes_acceptance(world: &World) -> bool {
+    let events = history::events_from(&world.driver().view(), 0, 100).unwrap();
+    events.iter().any(|event| event.kind == "tx-accepted")
+}
+
+#[test]
+fn acceptance_nobody_waits_for_is_committed_with_the_next_turn_or_soon() {
+    let mut world = accepted_in_passing();
+    assert!(!notes_acceptance(&world));
+    let commits = world.disk.attempts();
+    world.act(|bank, turn| fund(bank, turn, 5));
+    assert_eq!(world.disk.attempts(), commits + 1);
+    assert!(notes_acceptance(&world));
+
+    let mut world = accepted_in_passing();
+    world.run_for(1_000);
+    assert!(notes_acceptance(&world));
+    assert_eq!(world.driver().next_wakeup(), None);
+
+    let mut world = accepted_in_passing();
+    world.driver_mut().flush().unwrap();
+    assert!(notes_acceptance(&world));
+}
+
+#[test]
+fn acceptance_lost_in_a_crash_is_found_again_and_nothing_happens_twice() {
+    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+        let mut world = accepted_in_passing();
+        world.disk.strike(1, fault);
+        world.now = world.now.after_ms(1_000);
+        assert!(world.try_run().is_err());
+        world.restart();
+        world.run_for(1_000);
+        assert!(notes_acceptance(&world), "{fault:?}");
+        assert_eq!(world.driver().pending(), (0, 0), "{fault:?}");
+        assert_eq!(world.driver().balance().unwrap(), Msat(400), "{fault:?}");
+        assert_eq!(world.accepted.len(), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn action_that_was_not_committed_leaves_what_was_staged() {
+    let mut world = accepted_in_passing();
+    world.disk.strike(1, Fault::Refuse);
+    let refused = world.try_act(|bank, turn| pay(bank, turn, 300, None));
+    assert!(matches!(refused, Err(ActError::Store(StoreError::NotCommitted { .. }))));
+    world.run_for(1_000);
+    assert!(notes_acceptance(&world));
 }
 
 #[test]

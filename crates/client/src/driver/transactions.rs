@@ -8,12 +8,17 @@ use serde_json::json;
 
 use super::Driver;
 use super::agenda::Owner;
+use super::machine::Machine;
 use super::submission::{
     Submission, confirm_call, fate_of_confirmation, fate_of_submission, submit_call,
 };
-use super::tables::{FATES, Fate, PENDING};
+use super::tables::{FATES, Fate, MachineId, PENDING};
 use super::turn::{Place, TurnHost};
 use crate::history::Event;
+
+/// How long an acceptance that no machine waits for stays uncommitted, for the turn that takes the
+/// notes: guardians hand out shares and confirm at the same moment, links differ a little.
+const SETTLE_WITHIN_MS: u64 = 100;
 
 impl Driver {
     pub(super) fn pursue(&mut self, txid: TransactionId, submission: Submission) {
@@ -87,7 +92,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Records the fate of a transaction and wakes whoever waits for it.
+    /// Records the fate of a transaction and wakes whoever waits for it; both end in one commit.
     fn settle(
         &mut self,
         txid: TransactionId,
@@ -96,7 +101,8 @@ impl Driver {
     ) -> Result<(), StoreError> {
         let Some(submission) = self.submissions.get(&txid) else { return Ok(()) };
         let operation = submission.pending.operation;
-        let view = self.store.snapshot();
+        let snapshot = self.store.snapshot();
+        let view = self.stage.over(&snapshot);
         // The event is the driver's own, whatever instance the place names.
         let instance = ModuleInstanceId::RESERVED;
         let place = Place { now, instance, operation, origin: None };
@@ -123,7 +129,16 @@ impl Driver {
         PENDING.remove(host.wallet(), &txid);
         FATES.insert(host.wallet(), &txid, &fate);
         let (batch, effects) = host.finish()?;
-        self.commit(batch, effects)?;
+        let accepted = matches!(fate, Fate::Accepted);
+        let waits = |machine: &Machine| {
+            let wait = machine.wait.transaction.filter(|wait| wait.txid == txid);
+            wait.is_some_and(|wait| wait.accepted || !accepted)
+        };
+        let waiting: Vec<MachineId> =
+            self.machines.iter().filter(|(_, machine)| waits(machine)).map(|(id, _)| *id).collect();
+        let may_wait = accepted && waiting.is_empty();
+        let by = if may_wait { now.after_ms(SETTLE_WITHIN_MS) } else { now };
+        self.keep(batch, effects, by)?;
 
         if let Some(Submission { submit, confirm, .. }) = self.submissions.remove(&txid) {
             let askings = [submit.asking, confirm.asking];
@@ -132,10 +147,8 @@ impl Driver {
         for owner in [Owner::Submit(txid), Owner::Confirm(txid), Owner::Patience(txid)] {
             self.agenda.set_timer(owner, None);
         }
-        for (id, machine) in &self.machines {
-            if machine.wait.transaction.is_some_and(|wait| wait.txid == txid) {
-                self.agenda.touch(Owner::Machine(*id));
-            }
+        for id in waiting {
+            self.agenda.touch(Owner::Machine(id));
         }
         Ok(())
     }

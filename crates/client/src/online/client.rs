@@ -249,6 +249,12 @@ impl Client {
         // A task that panicked has ended as well.
         let _ = refreshing.await;
         let _ = driving.await;
-        blocking(move || drop(shared.driver().take())).await;
+        blocking(move || {
+            if let Some(mut driver) = shared.driver().take() {
+                // If this fails the guardians tell again what became of a transaction.
+                let _ = driver.flush();
+            }
+        })
+        .await;
     }
 }

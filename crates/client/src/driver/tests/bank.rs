@@ -75,6 +75,13 @@ pub(crate) fn output_draft(amount: u64) -> Draft<Step> {
     Draft { inputs: Vec::new(), outputs, machine: Some(Step::Payment) }
 }
 
+/// Submits a transaction that costs nothing, behind which a machine waits for answers to a call and
+/// not for the transaction's fate, as one that waits for signature shares does.
+pub(crate) fn ask_beside(_: &Bank, turn: &mut BankTurn<'_>) -> Result<(), SubmitError> {
+    let outputs = vec![output(Msat::ZERO, Msat::ZERO)];
+    turn.submit(Draft { inputs: Vec::new(), outputs, machine: Some(Step::Owed) }).map(drop)
+}
+
 pub(crate) fn begun(state: &dyn Read) -> u64 {
     BEGUN.get(state, &()).unwrap().unwrap_or_default()
 }
@@ -184,6 +191,9 @@ impl ClientModule for Bank {
         };
         let available = imbalance.inputs.checked_add(spent).ok_or(SubmitError::Overflow)?;
         let needed = imbalance.outputs_and_fees;
+        if available == Msat::ZERO && needed == Msat::ZERO {
+            return Ok(Draft::default());
+        }
         let change = available.checked_sub(needed);
         let change = change.ok_or(SubmitError::Insufficient { needed, available })?;
         let secret = SecretKey::from_slice(&[3; 32]).unwrap();
