@@ -42,7 +42,7 @@ pub struct Disk {
 
 impl Disk {
     /// Creates an empty store at `path`. A crash leaves either no file there or a whole one; the file
-    /// is built beside it, at `path` with `.new` added.
+    /// is built beside it, at `path` with `.new` added. Only its owner can read it.
     ///
     /// Errors: `Exists`, `InUse` if another process creates it, `Open`.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, StoreError> {
@@ -54,6 +54,9 @@ impl Disk {
         let failed = |source| StoreError::Open { path: building.clone(), source };
 
         let mut options = OpenOptions::new();
+        // A store holds money and keys.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options
             .read(true)
             .write(true)

@@ -67,6 +67,17 @@ fn commits_are_there_after_reopening() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
 }
 
+#[cfg(unix)]
+#[test]
+fn file_is_its_owner_s_alone_in_a_folder_open_to_all() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = folder.path().join("store");
+    drop(Disk::create(&file).unwrap());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
 #[test]
 fn file_is_never_made_or_replaced_by_mistake() {
     let folder = tempfile::tempdir().unwrap();
