@@ -113,6 +113,12 @@ impl From<StoreError> for Failure {
                 "keep a copy of the folder; the money can be found again from the 12 words with \
                  `moneta recover` in a new folder",
             ),
+            // Saved or not, nobody knows before the next command opens the store; and what is saved goes on.
+            StoreError::CommitUnknown { .. } => (
+                Kind::Pending,
+                "check that the disk is writable and has space; then look at `moneta history` before \
+                 you repeat the command: it may have been saved, and would be done twice",
+            ),
             _ => (
                 Kind::Unavailable,
                 "check that the disk is writable and has space, then repeat the command; \
@@ -303,6 +309,10 @@ mod tests {
         assert_eq!(Failure::from(in_use).kind, Kind::Unavailable);
         let full = StoreError::NotCommitted { source: std::io::ErrorKind::StorageFull.into() };
         assert_eq!(Failure::from(WalletError::Store(full)).kind, Kind::Unavailable);
+        let unknown = StoreError::CommitUnknown { source: std::io::ErrorKind::StorageFull.into() };
+        let unknown = Failure::from(WalletError::Store(unknown));
+        assert_eq!(unknown.kind, Kind::Pending, "a script would pay twice");
+        assert!(unknown.hint.is_some_and(|hint| hint.contains("moneta history")));
         let torn = StoreError::Damaged { reason: "torn".to_owned() };
         assert_eq!(Failure::from(torn).kind, Kind::Broken);
     }
