@@ -97,7 +97,9 @@ pub enum Command {
     },
     /// Take in e-cash
     Receive {
-        /// The text that `send` printed, or - to read it from standard input
+        /// The text that `send` printed. Without it, or with -, it is asked for or read from standard
+        /// input: arguments can be seen by everybody on this machine until the e-cash is yours
+        #[arg(default_value = "-")]
         ecash: String,
     },
     /// Send bitcoin out of the federation to an address

@@ -57,7 +57,7 @@ async fn tell(world: &World, narrator: &mut Narrator) -> Result<()> {
     let ecash = text(&sent, "ecash")?;
     narrator.note("A string of characters, which she may hand over in any way:");
     narrator.note(&format!("{} ... ({} characters)", head(ecash, 60), ecash.len()));
-    bob.run(&["receive", ecash]).await?;
+    bob.run_with_input(&["receive"], ecash).await?;
     narrator.done(&format!("Bob has {}; no guardian knows who paid", sats(msats(&bob).await?)));
 
     narrator.begin(&format!("Bob withdraws {WITHDRAWAL} to a Bitcoin address"));
