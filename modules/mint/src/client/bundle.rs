@@ -61,6 +61,8 @@ pub enum Purpose {
         /// To be put into the e-cash.
         invite: Option<InviteCode>,
     },
+    /// Makes notes for payments to come.
+    Restock,
 }
 
 impl Bundle {
@@ -125,6 +127,11 @@ impl MintClient {
                 Self::put_all(&mut *turn.state(), &issued);
                 Ok(())
             }
+            Purpose::Restock => {
+                Self::put_all(&mut *turn.state(), &issued);
+                stock::set_restocking(&mut *turn.state(), false);
+                Ok(())
+            }
             Purpose::Receive { operation } => {
                 Self::put_all(&mut *turn.state(), &issued);
                 let received = value_of(&bundle.notes);
@@ -154,7 +161,10 @@ impl MintClient {
             }
             // Not put back as they are: whoever has seen the rejected transaction could submit it
             // again later.
-            Purpose::Change => {
+            Purpose::Change | Purpose::Restock => {
+                if purpose == Purpose::Restock {
+                    stock::set_restocking(&mut *turn.state(), false);
+                }
                 if !notes.is_empty() && !self.reissue(turn, Purpose::Refund, notes.clone())? {
                     Self::put_all(&mut *turn.state(), &notes);
                 }

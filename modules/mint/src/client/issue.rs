@@ -19,38 +19,113 @@ use serde_json::Value;
 use super::keys::{NoteKeys, NoteRequest, NoteSecrets};
 use crate::words::{MintConfig, SpendableNote};
 
-/// The answers that were examined last and brought every note.
-///
-/// They are examined to judge whether they suffice, and right after that to take the notes, which
-/// is most of what a wallet computes for a payment: the second time is spared. A cache and nothing
-/// more; what it returns is what [`Shares::examine`] would.
-#[derive(Default)]
-pub(super) struct Examined(Mutex<Option<Examination>>);
+/// How many examinations are kept: the bundles of a few transactions. Recovery's are larger, but there
+/// are only a few at a time as well.
+const EXAMINATIONS: usize = 8;
 
-/// What was asked for, the answers, and what came of them.
-type Examination = (Vec<NoteRequest>, BTreeMap<PeerId, Value>, Shares);
+/// What is known of answers that were examined.
+///
+/// They are examined as they come in, then to judge whether they suffice, and right after that to take
+/// the notes, which is most of what a wallet computes for a payment. What one look brought is spared
+/// the next one, so that little is left to do when the answer that decides is here. A cache and
+/// nothing more; what it returns is what an examination from scratch would.
+#[derive(Default)]
+pub(super) struct Examined(Mutex<Vec<Examination>>);
+
+struct Examination {
+    requests: Vec<NoteRequest>,
+    /// Of the notes, in the same order.
+    keys: Vec<NoteKeys>,
+    answers: BTreeMap<PeerId, Answer>,
+    /// What came of these answers, if they brought every note.
+    complete: Option<Shares>,
+}
+
+/// A guardian's answer.
+struct Answer {
+    text: Value,
+    /// One share for each note; `None` if it has the wrong shape.
+    shares: Option<Vec<BlindedSignatureShare>>,
+}
 
 impl Examined {
-    /// Takes what came of these answers out, or has them examined and keeps that.
-    pub(super) fn take_or_keep(
+    /// Looks at the answers to a request for the shares of `requests`.
+    pub(super) fn examine(
         &self,
+        config: &MintConfig,
+        secrets: &NoteSecrets,
+        size: FederationSize,
         requests: &[NoteRequest],
         answers: &BTreeMap<PeerId, Value>,
-        examine: impl FnOnce() -> Shares,
     ) -> Shares {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((last_requests, last_answers, shares)) = last
-            && last_requests == requests
-            && last_answers == *answers
-        {
+        let known = {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let position = kept.iter().position(|known| known.requests == requests);
+            position.map(|position| kept.remove(position))
+        };
+        let mut examination = known.unwrap_or_else(|| Examination {
+            requests: requests.to_vec(),
+            keys: requests.iter().map(|request| secrets.keys(*request)).collect(),
+            answers: BTreeMap::new(),
+            complete: None,
+        });
+        if examination.take_in(answers) {
+            examination.complete = None;
+        }
+        if let Some(shares) = examination.complete {
             return shares;
         }
-        let shares = examine();
+        let shares = examination.shares(config, size);
         if !shares.notes.is_empty() && shares.notes.iter().all(|issued| issued.note.is_some()) {
-            let kept = Some((requests.to_vec(), answers.clone(), shares.clone()));
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+            examination.complete = Some(shares.clone());
         }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(examination);
+        let surplus = kept.len().saturating_sub(EXAMINATIONS);
+        kept.drain(..surplus);
         shares
+    }
+}
+
+impl Examination {
+    /// Makes these the answers; returns whether they were others before.
+    fn take_in(&mut self, answers: &BTreeMap<PeerId, Value>) -> bool {
+        let count = self.answers.len();
+        self.answers.retain(|peer, known| answers.get(peer) == Some(&known.text));
+        let mut changed = self.answers.len() < count;
+        for (peer, answer) in answers {
+            if self.answers.contains_key(peer) {
+                continue;
+            }
+            let shares = Vec::<BlindedSignatureShare>::deserialize(answer).ok();
+            let shares = shares.filter(|shares| shares.len() == self.requests.len());
+            self.answers.insert(*peer, Answer { text: answer.clone(), shares });
+            changed = true;
+        }
+        changed
+    }
+
+    fn shares(&self, config: &MintConfig, size: FederationSize) -> Shares {
+        let mut malformed = BTreeSet::new();
+        let mut shares = BTreeMap::new();
+        for (peer, answer) in &self.answers {
+            match &answer.shares {
+                Some(given) => {
+                    shares.insert(*peer, given.as_slice());
+                }
+                None => {
+                    malformed.insert(*peer);
+                }
+            }
+        }
+        let well_formed = shares.len();
+        let notes = if well_formed < size.threshold() {
+            self.requests.iter().map(|_| IssuedNote::default()).collect()
+        } else {
+            let (requests, keys) = (&self.requests, &self.keys);
+            Answered { config, size, requests, keys, shares: &shares }.notes()
+        };
+        Shares { malformed, well_formed, notes }
     }
 }
 
@@ -81,36 +156,6 @@ pub(super) struct IssuedNote {
 }
 
 impl Shares {
-    /// Looks at the answers to a request for the shares of `requests`.
-    pub(super) fn examine(
-        config: &MintConfig,
-        secrets: &NoteSecrets,
-        size: FederationSize,
-        requests: &[NoteRequest],
-        answers: &BTreeMap<PeerId, Value>,
-    ) -> Self {
-        let mut malformed = BTreeSet::new();
-        let mut shares = BTreeMap::new();
-        for (peer, answer) in answers {
-            match Vec::<BlindedSignatureShare>::deserialize(answer) {
-                Ok(answer) if answer.len() == requests.len() => {
-                    shares.insert(*peer, answer);
-                }
-                _ => {
-                    malformed.insert(*peer);
-                }
-            }
-        }
-        let well_formed = shares.len();
-        let notes = if well_formed < size.threshold() {
-            requests.iter().map(|_| IssuedNote::default()).collect()
-        } else {
-            let keys: Vec<_> = requests.iter().map(|request| secrets.keys(*request)).collect();
-            Answered { config, size, requests, keys: &keys, shares: &shares }.notes()
-        };
-        Self { malformed, well_formed, notes }
-    }
-
     /// The verdict where every honest guardian has every share: all notes, or who is to blame.
     pub(super) fn judge_all(&self, size: FederationSize) -> Judgement {
         if !self.malformed.is_empty() {
@@ -149,7 +194,7 @@ struct Answered<'a> {
     size: FederationSize,
     requests: &'a [NoteRequest],
     keys: &'a [NoteKeys],
-    shares: &'a BTreeMap<PeerId, Vec<BlindedSignatureShare>>,
+    shares: &'a BTreeMap<PeerId, &'a [BlindedSignatureShare]>,
 }
 
 impl Answered<'_> {

@@ -134,6 +134,13 @@ impl NoteKeys {
     }
 }
 
+/// As good as it gets: the curve library copies keys about.
+impl Drop for NoteKeys {
+    fn drop(&mut self) {
+        self.key.non_secure_erase();
+    }
+}
+
 impl fmt::Debug for NoteSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NoteSecrets(redacted)")

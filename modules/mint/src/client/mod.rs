@@ -10,7 +10,8 @@
 //!                           |
 //!                           +-----rejected--> reissued whole, in halves, .., one by one
 //! ```
-//! What a rejected transaction asked for is looked at again for a day (`void.rs`).
+//! What a rejected transaction asked for is looked at again for a day (`void.rs`). A wallet that pays
+//! often has notes made before they are wanted (`restock.rs`).
 //!
 //! Source: docs/protocol/mint.md, sections 3.7 to 3.11, and 6 for what is done better.
 
@@ -20,6 +21,7 @@ mod keys;
 mod log;
 mod receive;
 mod recovery;
+mod restock;
 mod search;
 mod selection;
 mod send;
@@ -32,6 +34,7 @@ pub use bundle::{Bundle, Purpose};
 pub use keys::{NoteKeys, NoteRequest, NoteSecrets};
 pub use receive::{CancelError, ReceiveError};
 pub use recovery::Recovery;
+pub use restock::Restock;
 pub use search::Search;
 pub use send::{SendError, SendProgress};
 pub use void::VoidCheck;
@@ -105,6 +108,8 @@ pub enum Machine {
     Search(Search),
     /// Looks whether a rejected transaction was accepted after all.
     Void(VoidCheck),
+    /// Fills the stock up for payments to come.
+    Restock(Restock),
 }
 
 /// A turn of this module.
@@ -268,6 +273,7 @@ impl ClientModule for MintClient {
             Machine::Recovery(recovery) => self.wait_in_recovery(recovery),
             Machine::Search(search) => self.wait_in_search(search),
             Machine::Void(check) => check.wait(),
+            Machine::Restock(_) => Wait::ready(),
         }
     }
 
@@ -278,7 +284,7 @@ impl ClientModule for MintClient {
         answers: &BTreeMap<PeerId, Value>,
     ) -> Judgement {
         match machine {
-            Machine::Grinder(_) => Judgement::Enough,
+            Machine::Grinder(_) | Machine::Restock(_) => Judgement::Enough,
             Machine::Bundle(bundle) => {
                 self.shares(&bundle.requests, answers).judge_all(self.env.size)
             }
@@ -311,6 +317,7 @@ impl ClientModule for MintClient {
                 Ok(self.advance_search(turn, search, outcome)?.map(Machine::Search))
             }
             Machine::Void(check) => self.advance_void(turn, check, outcome).map(|()| None),
+            Machine::Restock(restock) => self.advance_restock(turn, restock).map(|()| None),
         }
     }
 
@@ -347,9 +354,7 @@ impl ClientModule for MintClient {
 
 impl MintClient {
     fn shares(&self, requests: &[NoteRequest], answers: &BTreeMap<PeerId, Value>) -> issue::Shares {
-        self.examined.take_or_keep(requests, answers, || {
-            issue::Shares::examine(&self.config, &self.secrets, self.env.size, requests, answers)
-        })
+        self.examined.examine(&self.config, &self.secrets, self.env.size, requests, answers)
     }
 
     fn put_all(state: &mut dyn Write, notes: &[SpendableNote]) {

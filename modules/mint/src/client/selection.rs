@@ -22,6 +22,11 @@ use crate::words::{Denomination, Fees};
 const TARGET: u64 = 3;
 /// With more notes than this of one denomination, those beyond the target are spent.
 const CROWDED_ABOVE: u64 = 6;
+/// How many notes of a denomination there are after a restock: as many as are not too many.
+const RESTOCKED: u64 = CROWDED_ABOVE;
+/// How many notes a restock spends at most. One is enough, unless the wallet is small.
+const RESTOCK_INPUTS: u64 = 4;
+
 /// How many outputs the greedy split of the rest takes at most, short of amounts above the largest
 /// denomination: one of each denomination that wallets ask for.
 const CHANGE_OUTPUTS: usize = 33;
@@ -124,6 +129,55 @@ pub(super) fn exact(held: &Counts, amount: Msat) -> Option<Counts> {
         }
     }
     (rest == Msat::ZERO).then_some(counts)
+}
+
+/// What fills the stock up for payments of `amount`: the notes it takes, several of each, out of
+/// notes that it does not take. `None` if there is nothing to do, or if that left less than two more
+/// such payments need until the new notes are here.
+///
+/// The notes issued are those beyond the target: [`complete`] tops up to that with what is left.
+pub(super) fn restock(held: &Counts, terms: &Terms, amount: Msat) -> Option<Plan> {
+    let used = terms.decompose(amount)?;
+    let mut plan = Plan::default();
+    let mut price = Msat::ZERO;
+    for denomination in used.keys() {
+        let held = held.get(denomination).copied().unwrap_or(0);
+        let missing = RESTOCKED.saturating_sub(held);
+        price = price.checked_add(terms.cost(*denomination)?.checked_mul(missing)?)?;
+        let beyond = RESTOCKED.saturating_sub(held.max(TARGET));
+        if beyond > 0 {
+            plan.issue.insert(*denomination, beyond);
+        }
+    }
+    if plan.issue.is_empty() {
+        return None;
+    }
+    let spare = || held.iter().filter(|(denomination, _)| !used.contains_key(*denomination));
+    let pays = |denomination: &Denomination| {
+        terms.net(*denomination).filter(|net| *net >= price).is_some()
+    };
+    if let Some((single, _)) = spare().find(|(denomination, _)| pays(denomination)) {
+        plan.spend.insert(*single, 1);
+    } else {
+        let mut brought = Msat::ZERO;
+        let mut inputs = 0;
+        for (denomination, count) in spare().rev() {
+            let Some(net) = terms.net(*denomination) else { continue };
+            for _ in 0..*count {
+                if brought >= price || inputs == RESTOCK_INPUTS {
+                    break;
+                }
+                brought = brought.checked_add(net)?;
+                inputs += 1;
+                *plan.spend.entry(*denomination).or_default() += 1;
+            }
+        }
+        if brought < price {
+            return None;
+        }
+    }
+    let left = total(held)?.checked_sub(total(&plan.spend)?)?;
+    (left >= amount.checked_mul(2)?).then_some(plan)
 }
 
 /// The sum of the face values; `None` on overflow.

@@ -76,18 +76,21 @@ impl MintClient {
         if amount == Msat::ZERO {
             return Err(SendError::Zero);
         }
-        let amount = Self::sendable(amount).ok_or(SendError::Overflow)?;
         let held = stock::counts(&*turn.state())?;
         let available = selection::total(&held).unwrap_or(Msat(u64::MAX));
-        if available < amount {
-            return Err(SubmitError::Insufficient { needed: amount, available }.into());
+        // The last few amounts cannot be rounded up. Nobody has as much, which is the reason to tell.
+        let needed = Self::sendable(amount).unwrap_or(amount);
+        if available < needed {
+            return Err(SubmitError::Insufficient { needed, available }.into());
         }
+        let amount = Self::sendable(amount).ok_or(SendError::Overflow)?;
         let new = NewOperation {
             id: None,
             kind: "send",
             details: json!({ "amount": amount, "include_invite": invite.is_some() }),
         };
         let operation = turn.begin_operation(new)?;
+        self.note_payment(turn)?;
         if let Some(counts) = selection::exact(&held, amount) {
             let mut notes = Vec::new();
             for (denomination, count) in counts.iter().rev() {
@@ -96,6 +99,7 @@ impl MintClient {
             let unit = self.config.amount_unit;
             let ecash = ECash::new(self.env.federation, notes, invite.as_ref(), unit);
             self.hand_out(turn, operation, amount, &ecash);
+            self.restock_if_low(turn, amount)?;
             return Ok(SendProgress::Ready { operation, ecash });
         }
         let counts = self.terms.decompose(amount).ok_or(SendError::Overflow)?;

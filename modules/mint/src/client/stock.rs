@@ -35,6 +35,10 @@ const FOUND: Table<hash160::Hash, NoteRequest> = Table::new(0x08);
 const UNRESOLVED: Table<hash160::Hash, NoteRequest> = Table::new(0x09);
 /// What rejected transactions asked for, by transaction and first output.
 const VOID: Table<(TransactionId, u64), VoidOutputs> = Table::new(0x0a);
+/// When the last payments were made, in milliseconds since the Unix epoch, oldest first. A few.
+const PAYMENTS: Table<(), Vec<u64>> = Table::new(0x0b);
+/// Set while the stock is filled up for payments to come.
+const RESTOCKING: Table<(), ()> = Table::new(0x0c);
 
 /// Hashes spent on one tweak when none is in stock. One of 65,536 is found, so that none is found
 /// in so many with probability e^-65536: never.
@@ -221,6 +225,26 @@ pub(super) fn remove_unresolved(state: &mut dyn Write, hash: &hash160::Hash) {
 /// Notes that were found and could not be completed.
 pub(super) fn unresolved(state: &dyn Read) -> Result<Vec<NoteRequest>, StoreError> {
     UNRESOLVED.scan(state, Order::Ascending).map(|row| row.map(|(_, request)| request)).collect()
+}
+
+pub(super) fn payments(state: &dyn Read) -> Result<Vec<u64>, StoreError> {
+    Ok(PAYMENTS.get(state, &())?.unwrap_or_default())
+}
+
+pub(super) fn set_payments(state: &mut dyn Write, times: &Vec<u64>) {
+    PAYMENTS.insert(state, &(), times);
+}
+
+pub(super) fn is_restocking(state: &dyn Read) -> Result<bool, StoreError> {
+    RESTOCKING.contains(state, &())
+}
+
+pub(super) fn set_restocking(state: &mut dyn Write, restocking: bool) {
+    if restocking {
+        RESTOCKING.insert(state, &(), &());
+    } else {
+        RESTOCKING.remove(state, &());
+    }
 }
 
 pub(super) fn put_void(state: &mut dyn Write, outputs: &VoidOutputs) {

@@ -164,3 +164,34 @@ fn exact_notes_are_found_or_not_at_all() {
     }
     assert_eq!(terms.decompose(Msat(513)), None);
 }
+
+#[test]
+fn restock_spends_no_note_of_the_next_payments_and_leaves_enough_for_two() {
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut plans = 0;
+    for fees in [Fees::NONE, Fees::DEFAULT] {
+        let terms = terms(fees);
+        for _ in 0..500 {
+            let notes = terms.minted.iter().take(24);
+            let held: Counts = notes.map(|d| (*d, rng.gen_range(0..8))).collect();
+            let held: Counts = held.into_iter().filter(|(_, count)| *count > 0).collect();
+            let amount = Msat(512 * rng.gen_range(1..100_000));
+            let Some(plan) = restock(&held, &terms, amount) else { continue };
+            plans += 1;
+            let used = terms.decompose(amount).unwrap();
+            for (denomination, count) in &plan.spend {
+                assert!(count <= &held[denomination] && !used.contains_key(denomination));
+            }
+            for (denomination, count) in &plan.issue {
+                let held = held.get(denomination).copied().unwrap_or(0);
+                assert!(used.contains_key(denomination) && held + count <= RESTOCKED);
+            }
+            let left = total(&held).unwrap().0 - total(&plan.spend).unwrap().0;
+            assert!(left >= 2 * amount.0);
+            let price: u64 =
+                plan.issue.iter().map(|(d, count)| terms.cost(*d).unwrap().0 * count).sum();
+            assert!(net_total(&plan.spend, &terms) >= price);
+        }
+    }
+    assert!(plans > 100, "{plans}");
+}

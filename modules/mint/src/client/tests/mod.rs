@@ -112,11 +112,110 @@ fn notes_that_are_missing_are_made_first() {
     assert_eq!(outstanding(&federation), wallet.holdings() + handed_out);
 }
 
+/// What a shop's till pays again and again: seven notes.
+const PAYMENT: u64 = 1_234_000;
+
+/// Pays `count` times, `pause_ms` apart. Returns how many payments had to wait for notes.
+fn pay_often(
+    wallet: &mut Wallet,
+    federation: &Federation,
+    count: usize,
+    pause_ms: u64,
+) -> (usize, u64) {
+    let (mut waited, mut handed_out) = (0, 0);
+    for _ in 0..count {
+        let progress = wallet.act(|client, turn| client.send(turn, Msat(PAYMENT), None)).unwrap();
+        waited += usize::from(matches!(progress, SendProgress::Pending { .. }));
+        wallet.settle(federation);
+        wallet.now = wallet.now.after_ms(pause_ms);
+        handed_out += MintClient::sendable(Msat(PAYMENT)).unwrap().0;
+        assert!(wallet.is_idle());
+    }
+    (waited, handed_out)
+}
+
+#[test]
+fn busy_wallet_makes_notes_before_they_are_wanted_and_pays_no_more_for_it() {
+    let (federation, mut busy) = funded(1_000_000_000);
+    let before = busy.fees;
+    let (waited, handed_out) = pay_often(&mut busy, &federation, 40, 200);
+    assert!(waited <= 1, "{waited} of 40 payments waited");
+    assert_eq!(outstanding(&federation), busy.holdings() + handed_out);
+    let busy_fees = busy.fees - before;
+
+    // The same payments with pauses in which nobody can know whether there will be more.
+    let (federation, mut slow) = funded(1_000_000_000);
+    let before = slow.fees;
+    let (waited, handed_out) = pay_often(&mut slow, &federation, 40, 61_000);
+    assert!(waited >= 8, "{waited} of 40 payments waited");
+    assert_eq!(outstanding(&federation), slow.holdings() + handed_out);
+    assert!(busy_fees <= slow.fees - before, "{busy_fees} and {}", slow.fees - before);
+}
+
+#[test]
+fn wallet_that_pays_now_and_then_pays_nothing_for_notes_it_may_not_need() {
+    let (federation, mut wallet) = funded(1_000_000_000);
+    let before = wallet.fees;
+    let (waited, _) = pay_often(&mut wallet, &federation, 3, 61_000);
+    assert_eq!((waited, wallet.fees), (0, before));
+}
+
+#[test]
+fn where_notes_cost_nothing_every_wallet_restocks() {
+    let federation = Federation::new(4, true);
+    let mut wallet = Wallet::new(&federation, 1);
+    wallet.deposit(&federation, 1_000_000_000);
+    let (waited, handed_out) = pay_often(&mut wallet, &federation, 20, 3_600_000);
+    assert_eq!(waited, 0);
+    assert_eq!(outstanding(&federation), wallet.holdings() + handed_out);
+}
+
+#[test]
+fn restock_that_crashes_or_is_rejected_loses_nothing_and_is_made_up_for() {
+    let (federation, mut wallet) = funded(1_000_000_000);
+    wallet.crash_rate = 0.3;
+    let (mut waited, mut handed_out) = (0, 0);
+    for round in 0..30 {
+        wallet.reject_next = usize::from(round % 3 == 0);
+        let (pending, paid) = pay_often(&mut wallet, &federation, 1, 100);
+        waited += pending;
+        handed_out += paid;
+        // A payment whose transaction was refused hands out nothing.
+        let refused = wallet.notes.iter().filter(|note| note.kind == "payment-send-failed").count();
+        let paid = handed_out - paid * refused as u64;
+        let aside: u64 = wallet.set_aside().iter().map(|note| note.value().unwrap().0).sum();
+        assert_eq!(outstanding(&federation), wallet.holdings() + paid + aside);
+    }
+    assert!(!wallet.rejected.is_empty());
+    assert!(waited <= 10, "{waited} of 30 payments waited");
+    assert!(!stock::is_restocking(&wallet.store.snapshot()).unwrap());
+}
+
+#[test]
+fn restock_does_not_begin_long_after_the_payment() {
+    let (federation, mut wallet) = funded(1_000_000_000);
+    let before = wallet.fees;
+    // Of a note that the payments below do not take.
+    for _ in 0..3 {
+        send(&mut wallet, &federation, 2048);
+    }
+    let restocking = |wallet: &Wallet| stock::is_restocking(&wallet.store.snapshot()).unwrap();
+    assert!(!restocking(&wallet), "three payments are not many");
+    wallet.act(|client, turn| client.send(turn, Msat(PAYMENT), None)).unwrap();
+    wallet.act(|client, turn| client.send(turn, Msat(PAYMENT), None)).unwrap();
+    assert!(restocking(&wallet));
+    wallet.now = wallet.now.after_ms(5_001);
+    wallet.settle(&federation);
+    assert!(wallet.is_idle() && !restocking(&wallet));
+    assert_eq!(wallet.fees, before);
+}
+
 #[test]
 fn more_than_there_is_cannot_be_sent() {
     let (_, mut wallet) = funded(100_000);
     let holdings = wallet.holdings();
-    for amount in [holdings + 1, holdings + 512, 1 << 60] {
+    // The last amounts cannot be rounded up to notes.
+    for amount in [holdings + 1, holdings + 512, 1 << 60, u64::MAX - 511, u64::MAX] {
         let refused = wallet.act(|client, turn| client.send(turn, Msat(amount), None));
         let Err(SendError::Submit(SubmitError::Insufficient { needed, available })) = refused
         else {
@@ -127,8 +226,6 @@ fn more_than_there_is_cannot_be_sent() {
     }
     let nothing = wallet.act(|client, turn| client.send(turn, Msat(0), None));
     assert!(matches!(nothing, Err(SendError::Zero)));
-    let overflow = wallet.act(|client, turn| client.send(turn, Msat(u64::MAX), None));
-    assert!(matches!(overflow, Err(SendError::Overflow)));
     let all = wallet.act(|client, turn| client.send(turn, Msat(holdings), None)).unwrap();
     assert!(matches!(all, SendProgress::Ready { .. }));
     assert_eq!(wallet.holdings(), 0);

@@ -36,7 +36,7 @@ pub(super) struct Wallet {
     pub(super) client: MintClient,
     pub(super) store: Store,
     rng: StdRng,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     machines: Vec<Running>,
     pending: Vec<Transaction>,
     fates: BTreeMap<TransactionId, bool>,
