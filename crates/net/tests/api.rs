@@ -166,6 +166,23 @@ async fn parameters_other_than_one_envelope_are_refused() {
     server.shutdown().await;
 }
 
+/// A liar had a wallet build a value of some hundred megabytes from every call.
+#[tokio::test]
+async fn answer_above_what_the_caller_expects_is_refused_and_the_connection_stays() {
+    let (server, _) = serve(Limits::operation(), &[]).await;
+    let (connector, url) = (ApiConnector::default(), url(&server));
+    let long = |bytes: u64, limit| {
+        connector.call_bounded(&url, None, "long", request(json!(bytes)), limit)
+    };
+    // The quotes count.
+    assert_eq!(long(998, 1000).await.unwrap().as_str().unwrap().len(), 998);
+    let refused = long(999, 1000).await;
+    assert!(matches!(refused, Err(CallError::Invalid { .. })), "{refused:?}");
+    assert!(connector.is_connected(&url, None));
+    assert!(long(10, 1000).await.is_ok());
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn oversized_request_and_answer_are_refused() {
     let limits = Limits { request_bytes: 2000, response_bytes: 5000, ..Limits::operation() };

@@ -63,6 +63,19 @@ impl Transport for Guardians {
     }
 }
 
+/// How large an answer may be, in bytes of JSON text: a guardian that lies is not to have a wallet
+/// build values of a hundred megabytes again and again.
+///
+/// Pieces of history and configs may be as large as the API allows (core.md section 7.1). Everything else
+/// is small; the largest are signature shares, some 100 bytes for each output of a transaction.
+fn answer_bytes(method: &str) -> usize {
+    let is_large = method.ends_with("_slice")
+        || method.contains("session")
+        || method.contains("config")
+        || method.contains("backup");
+    if is_large { 10 << 20 } else { 1 << 20 }
+}
+
 /// Makes one call and sorts its failure.
 pub(super) async fn call(
     connector: &ApiConnector,
@@ -72,7 +85,8 @@ pub(super) async fn call(
     params: Value,
 ) -> Result<Value, CallFailure> {
     let secret = secret.map(Secret::expose);
-    let answer = connector.call(url, secret, method, ApiRequest::new(params)).await;
+    let (request, limit) = (ApiRequest::new(params), answer_bytes(method));
+    let answer = connector.call_bounded(url, secret, method, request, limit).await;
     answer.map_err(|error| match error {
         CallError::Rejected(error) => CallFailure::from_answer(error),
         other => CallFailure::unavailable(other),

@@ -145,8 +145,13 @@ pub trait Connection: Send + Sync + 'static {
     /// Whether the connection still works as far as is known.
     fn is_connected(&self) -> bool;
 
-    /// Makes one call. Bounds its own time.
-    async fn request(&self, method: &str, request: &ApiRequest) -> Result<Value, CallError>;
+    /// Makes one call whose answer may have so many bytes as JSON text. Bounds its own time.
+    async fn request(
+        &self,
+        method: &str,
+        request: &ApiRequest,
+        answer_bytes: usize,
+    ) -> Result<Value, CallError>;
 }
 
 /// Makes calls to any number of guardians. Cheap to clone; clones share the connections.
@@ -201,6 +206,22 @@ impl ApiConnector {
         method: &str,
         request: ApiRequest,
     ) -> Result<Value, CallError> {
+        let answer_bytes = self.inner.options.response_bytes as usize;
+        self.call_bounded(url, api_secret, method, request, answer_bytes).await
+    }
+
+    /// Like [`ApiConnector::call`], for an answer of at most `answer_bytes` of JSON text: a value takes
+    /// many times the memory of its text, so a longer one is refused before it is read.
+    ///
+    /// Errors: `Invalid` for a longer answer; the connection stays.
+    pub async fn call_bounded(
+        &self,
+        url: &ApiUrl,
+        api_secret: Option<&str>,
+        method: &str,
+        request: ApiRequest,
+        answer_bytes: usize,
+    ) -> Result<Value, CallError> {
         let slot = self.slot(url, api_secret)?;
         let connection = self.connection(&slot).await.map_err(|error| match error {
             ConnectError::Failed { reason } => CallError::Unreachable { reason, sent: false },
@@ -213,7 +234,7 @@ impl ApiConnector {
         let Ok(_turn) = slot.turns.acquire().await else {
             return Err(CallError::Unreachable { reason: "connector closed".into(), sent: false });
         };
-        connection.request(method, &request).await
+        connection.request(method, &request, answer_bytes).await
     }
 
     /// Whether a connection to `url` is open right now.

@@ -21,7 +21,7 @@ use moneta_core::{
     api::{ApiError, ApiRequest},
     url::ApiUrl,
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     CallError, ConnectError, Connection, Connector, ConnectorOptions, basic_authorization,
@@ -113,7 +113,12 @@ impl Connection for WebSocket {
         self.client.is_connected()
     }
 
-    async fn request(&self, method: &str, request: &ApiRequest) -> Result<Value, CallError> {
+    async fn request(
+        &self,
+        method: &str,
+        request: &ApiRequest,
+        answer_bytes: usize,
+    ) -> Result<Value, CallError> {
         let invalid = |reason: String| CallError::Invalid { reason };
         let mut params = ArrayParams::new();
         params.insert(request).map_err(|error| invalid(error.to_string()))?;
@@ -122,15 +127,23 @@ impl Connection for WebSocket {
         if length + method.len() + FRAMING > self.request_bytes {
             return Err(invalid(format!("request of {length} bytes is above the limit")));
         }
-        self.client.request(method, Ready(params)).await.map_err(call_error)
+        let answer: Result<Box<RawValue>, Error> = self.client.request(method, Ready(params)).await;
+        let answer = answer.map_err(call_error)?;
+        let length = answer.get().len();
+        if length > answer_bytes {
+            return Err(invalid(format!(
+                "answer of {length} bytes, expected at most {answer_bytes}"
+            )));
+        }
+        serde_json::from_str(answer.get()).map_err(|error| invalid(error.to_string()))
     }
 }
 
 /// Parameters that are serialised already.
-struct Ready(Option<Box<serde_json::value::RawValue>>);
+struct Ready(Option<Box<RawValue>>);
 
 impl ToRpcParams for Ready {
-    fn to_rpc_params(self) -> Result<Option<Box<serde_json::value::RawValue>>, serde_json::Error> {
+    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
         Ok(self.0)
     }
 }
