@@ -20,7 +20,7 @@ use futures::{FutureExt, task::AtomicWaker};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep},
+    time::Sleep,
 };
 
 /// Cuts one connection from outside.
@@ -49,15 +49,15 @@ pub(crate) struct Gated {
     inner: TcpStream,
     cut: Arc<Cut>,
     write_blocked: bool,
-    write_deadline: Pin<Box<Sleep>>,
+    /// Runs while a write is blocked, which is rare: most connections wait and need no timer.
+    write_deadline: Option<Pin<Box<Sleep>>>,
     write_patience: Duration,
 }
 
 impl Gated {
     /// Wraps `inner`; a write without any progress for `write_patience` fails the connection.
     pub(crate) fn new(inner: TcpStream, cut: Arc<Cut>, write_patience: Duration) -> Self {
-        let write_deadline = Box::pin(tokio::time::sleep(write_patience));
-        Self { inner, cut, write_blocked: false, write_deadline, write_patience }
+        Self { inner, cut, write_blocked: false, write_deadline: None, write_patience }
     }
 
     /// Notes whether the last write found room, and fails once it has waited too long.
@@ -68,14 +68,15 @@ impl Gated {
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.write_blocked = false;
+            self.write_deadline = None;
             self.cut.reader.wake();
             return result;
         }
-        if !self.write_blocked {
-            self.write_blocked = true;
-            self.write_deadline.as_mut().reset(Instant::now() + self.write_patience);
-        }
-        ready!(self.write_deadline.poll_unpin(cx));
+        self.write_blocked = true;
+        let patience = self.write_patience;
+        let deadline =
+            self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(deadline.poll_unpin(cx));
         self.cut.cut();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client does not read")))
     }

@@ -18,7 +18,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -94,7 +94,9 @@ impl Limits {
     /// The bounds of a running guardian (docs/protocol/core.md sections 7.1 and 7.2).
     pub fn operation() -> Self {
         Self {
-            connections: 1000,
+            // The page says 1000, which a thousand waiting wallets would fill: guardians and operators
+            // come through the same port. Some 20 kB each, 40 MB in all.
+            connections: 2048,
             request_bytes: 10 * 1024 * 1024,
             response_bytes: 10 * 1024 * 1024,
             // A wallet in recovery keeps a few hundred calls open.
@@ -296,7 +298,29 @@ async fn serve(socket: TcpStream, remote: SocketAddr, port: Arc<Port>) {
     let stream = Gated::new(socket, live.cut.clone(), WRITE_PATIENCE);
     let mut closing = port.shared.closing.clone();
     // The WebSocket takes over the socket after the upgrade; it is driven here, so that its end is ours.
-    let (upgraded, mut upgrades) = tokio::sync::mpsc::channel(1);
+    let upgraded = Upgraded::default();
+    // In a box of its own: what HTTP needs is freed before the WebSocket, which may stay for days.
+    Box::pin(serve_http(stream, remote, port, stop_handle, upgraded.clone())).await;
+    let websocket = lock(&upgraded).take();
+    drop(upgraded);
+    let Some(mut websocket) = websocket else { return };
+    tokio::select! {
+        () = &mut websocket => return,
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    let _ = live.stop.stop();
+    websocket.await;
+}
+
+/// Serves plain HTTP until the socket ends, is upgraded, or the server closes.
+async fn serve_http(
+    stream: Gated,
+    remote: SocketAddr,
+    port: Arc<Port>,
+    stop_handle: StopHandle,
+    upgraded: Upgraded,
+) {
+    let mut closing = port.shared.closing.clone();
     let service = service_fn(move |request: HttpRequest<Incoming>| {
         let (port, stop_handle, upgraded) = (port.clone(), stop_handle.clone(), upgraded.clone());
         async move { Ok::<_, Infallible>(respond(port, request, stop_handle, upgraded).await) }
@@ -322,23 +346,24 @@ async fn serve(socket: TcpStream, remote: SocketAddr, port: Arc<Port>) {
             }
         }
     }
-    let Ok(mut websocket) = upgrades.try_recv() else { return };
-    tokio::select! {
-        () = &mut websocket => return,
-        _ = closing.wait_for(|closing| *closing) => {}
-    }
-    let _ = live.stop.stop();
-    websocket.await;
 }
 
 /// The running side of an upgraded connection.
 type WebSocket = futures::future::BoxFuture<'static, ()>;
 
+/// Where an upgraded connection is left for the task that drives it.
+type Upgraded = Arc<Mutex<Option<WebSocket>>>;
+
+/// What is behind the lock is replaced whole.
+fn lock(upgraded: &Upgraded) -> MutexGuard<'_, Option<WebSocket>> {
+    upgraded.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn respond(
     port: Arc<Port>,
     request: HttpRequest<Incoming>,
     stop_handle: StopHandle,
-    upgraded: tokio::sync::mpsc::Sender<WebSocket>,
+    upgraded: Upgraded,
 ) -> HttpResponse {
     if !port.is_authorized(&request) {
         return unauthorized();
@@ -357,8 +382,8 @@ async fn respond(
     if ws::is_upgrade_request(&request) {
         return match ws::connect(request, config, Methods::new(), connection, dispatch).await {
             Ok((response, websocket)) => {
-                // One upgrade per connection is all HTTP allows, so there is room.
-                let _ = upgraded.try_send(Box::pin(websocket));
+                // One upgrade per connection is all HTTP allows.
+                *lock(&upgraded) = Some(Box::pin(websocket));
                 response
             }
             Err(response) => response,
