@@ -4,8 +4,8 @@
 //! another implementation with the same transactions on the same machine. Its parts, from the pure
 //! to the wired:
 //!
-//! * [`shape`], [`schedule`], [`latency`], [`report`], [`plot`]: what to send, when, and how figures are
-//!   kept and shown. No clock, no I/O.
+//! * [`shape`], [`schedule`], [`latency`], [`report`], [`guardians`], [`plot`]: what to send, when, and how
+//!   figures are kept and shown. No clock, no I/O.
 //! * [`notes`] and [`purse`]: e-cash made and signed beforehand, so that guardians are measured and not
 //!   this program.
 //! * [`federation`] and [`drive`]: calls to all guardians as a wallet makes them; open and closed loop.
@@ -26,6 +26,7 @@ pub mod cost;
 pub mod drive;
 pub mod federation;
 pub mod fund;
+pub mod guardians;
 pub mod latency;
 pub mod link;
 pub mod modes;

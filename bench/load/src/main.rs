@@ -25,15 +25,15 @@ struct Flags {
     /// Measure the reference alone
     #[arg(long, requires = "reference")]
     only_reference: bool,
-    /// What to measure; the order is always the same, whatever the order here
+    /// What to measure; the order is always the same, whatever the order here.
     #[arg(long, value_delimiter = ',', default_values_t = [
         ModeName::Latency, ModeName::Throughput, ModeName::Load, ModeName::Waiters,
         ModeName::Idle, ModeName::OneDown, ModeName::Links,
     ])]
     modes: Vec<ModeName>,
-    /// Guardians of each federation
-    #[arg(long, default_value_t = 4)]
-    guardians: u16,
+    /// Guardians of each federation; several numbers make as many federations, one after the other
+    #[arg(long, value_delimiter = ',', default_value = "4")]
+    guardians: Vec<u16>,
     /// Notes in and out of a payment; load, waiters, one-down and links use the first
     #[arg(long, value_delimiter = ',', default_value = "5x5,1x1,20x20")]
     shapes: Vec<Shape>,
@@ -104,7 +104,8 @@ async fn main() -> Result<()> {
         flags.waiters = flags.waiters.min(300);
     }
     // A connection per waiter and guardian, and the far ends of links.
-    allow_open_files(flags.waiters as u64 * u64::from(flags.guardians) + 1_000)?;
+    let most = flags.guardians.iter().copied().max().unwrap_or_default();
+    allow_open_files(flags.waiters as u64 * u64::from(most) + 1_000)?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut report = Report {
         began_unix_secs: began.as_secs(),
@@ -119,15 +120,19 @@ async fn main() -> Result<()> {
         // After each, so that an interrupted run leaves what it has.
         write(&flags, &report)?;
     }
-    print!("{}", report.to_table());
+    print!("{}", report.to_text());
     Ok(())
 }
 
 impl Flags {
     fn candidates(&self) -> Vec<Candidate> {
+        self.guardians.iter().flat_map(|guardians| self.candidates_of(*guardians)).collect()
+    }
+
+    fn candidates_of(&self, guardians: u16) -> Vec<Candidate> {
         let pace = if self.test_pace { Pace::Test } else { Pace::Production };
-        let (guardians, links) = (self.guardians, false);
-        let ours = Candidate { name: "moneta".into(), reference: None, guardians, pace, links };
+        let ours =
+            Candidate { name: "moneta".into(), reference: None, guardians, pace, links: false };
         let other = self.reference.clone().map(|path| Candidate {
             name: "reference".into(),
             reference: Some(path),
@@ -150,11 +155,12 @@ async fn measure(
 ) -> Result<SubjectReport> {
     let folder = tempfile::tempdir().context("make a folder for the world")?;
     let wanted: BTreeSet<ModeName> = flags.modes.iter().copied().collect();
-    let near: Vec<ModeName> =
-        wanted.iter().copied().filter(|mode| *mode != ModeName::Links).collect();
-    let mut found = None;
+    let own = [ModeName::Links];
+    let near: Vec<ModeName> = wanted.iter().copied().filter(|mode| !own.contains(mode)).collect();
+    let mut found: Option<SubjectReport> = None;
     if !near.is_empty() {
-        let mut subject = Subject::start(&candidate, &folder.path().join("near"), narrator).await?;
+        let place = folder.path().join("near");
+        let mut subject = Subject::start(&candidate, &place, narrator).await?;
         for mode in near {
             measure_mode(flags, mode, &mut subject, narrator).await?;
         }
@@ -236,7 +242,7 @@ fn write(flags: &Flags, report: &Report) -> Result<()> {
     let Some(folder) = &flags.out else { return Ok(()) };
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     write_file(folder, "report.json", &serde_json::to_string_pretty(report)?)?;
-    write_file(folder, "report.md", &report.to_table())?;
+    write_file(folder, "report.md", &report.to_text())?;
     for shape in &flags.shapes {
         if let Some(picture) = latency_against_load(report, *shape) {
             write_file(folder, &format!("latency-{shape}.svg"), &picture)?;

@@ -1,11 +1,12 @@
 //! The figures of a run: JSON for programs, a table for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::cost::Cost;
+use crate::guardians;
 use crate::latency::{Bucket, LatencySummary};
 use crate::shape::Shape;
 
@@ -193,8 +194,27 @@ impl Report {
         for (column, subject) in self.subjects.iter().enumerate() {
             subject.fill(&mut rows, column);
         }
-        let names: Vec<&str> = self.subjects.iter().map(|subject| subject.name.as_str()).collect();
-        rows.print(&names)
+        rows.print(&self.names())
+    }
+
+    /// The table, and behind it what the figures say in words.
+    pub fn to_text(&self) -> String {
+        let mut text = self.to_table();
+        for sentence in guardians::sentences(&self.subjects) {
+            let _ = writeln!(text, "\n{sentence}");
+        }
+        text
+    }
+
+    /// What stands above the columns: names, with the number of guardians where that differs.
+    fn names(&self) -> Vec<String> {
+        let counts: BTreeSet<usize> =
+            self.subjects.iter().map(|subject| subject.guardians).collect();
+        let name = |subject: &SubjectReport| match counts.len() {
+            1 => subject.name.clone(),
+            _ => format!("{}, {} guardians", subject.name, subject.guardians),
+        };
+        self.subjects.iter().map(name).collect()
     }
 }
 
@@ -215,6 +235,8 @@ impl SubjectReport {
             put("per second", Unit::Plain, point.achieved_per_second);
             if let Some(used) = point.guardians {
                 put("guardians' processor per payment", Unit::Ms, used.cpu_ms_per_payment);
+                let each = used.cpu_ms_per_payment / self.guardians.max(1) as f64;
+                put("processor per payment and guardian", Unit::Ms, each);
                 put("guardians' disk per payment", Unit::Bytes, used.disk_bytes_per_payment);
                 put("memory of the largest guardian", Unit::Bytes, used.resident_bytes_max as f64);
             }
@@ -266,7 +288,7 @@ impl Unit {
 }
 
 /// About three digits: more is noise.
-fn digits(figure: f64) -> String {
+pub(crate) fn digits(figure: f64) -> String {
     let places = match figure.abs() {
         size if size >= 100.0 || size == 0.0 => 0,
         size if size >= 10.0 => 1,
@@ -291,11 +313,11 @@ impl Rows {
         row.1.insert(column, figure);
     }
 
-    fn print(&self, names: &[&str]) -> String {
+    fn print(&self, names: &[String]) -> String {
         let compare = names.len() == 2;
         let mut table = String::from("| Measure |");
         let mut line = String::from("|---|");
-        for name in names.iter().chain(compare.then_some(&"ratio")) {
+        for name in names.iter().map(String::as_str).chain(compare.then_some("ratio")) {
             let _ = write!(table, " {name} |");
             line.push_str("---|");
         }
@@ -320,10 +342,10 @@ impl Rows {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn subject(name: &str, paid_ms: f64) -> SubjectReport {
+    pub(crate) fn subject(name: &str, paid_ms: f64) -> SubjectReport {
         let summary = LatencySummary {
             p50_ms: paid_ms,
             p90_ms: paid_ms,
@@ -374,6 +396,13 @@ mod tests {
         let row = "| payment, 5 in 5 out, 5 per s: median | 50.0 ms | 500 ms | 0.10 |";
         assert!(table.contains(row), "{table}");
         assert!(table.starts_with("| Measure | moneta | reference | ratio |\n|---|---|---|---|\n"));
+    }
+
+    #[test]
+    fn columns_say_how_many_guardians_where_that_differs() {
+        let large = SubjectReport { guardians: 7, ..subject("moneta", 80.0) };
+        let table = report(vec![subject("moneta", 50.0), large]).to_table();
+        assert!(table.starts_with("| Measure | moneta, 4 guardians | moneta, 7 guardians |"));
     }
 
     #[test]
