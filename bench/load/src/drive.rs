@@ -27,6 +27,17 @@ pub struct Measured {
     pub elapsed: Duration,
     /// The shares of the first payment.
     pub first_shares: Option<ShareSets>,
+    /// Each payment that came through, in the order in which they ended.
+    pub moments: Vec<Moment>,
+}
+
+/// When a payment was due, and how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Counted from the start of the run.
+    pub due: Duration,
+    /// Until a threshold of share sets was here.
+    pub paid: Duration,
 }
 
 /// How one payment ended.
@@ -120,7 +131,9 @@ impl Measured {
         match outcome {
             Ok(times) => {
                 self.accepted.record(times.accepted.saturating_duration_since(due));
-                self.paid.record(times.paid.saturating_duration_since(due));
+                let paid = times.paid.saturating_duration_since(due);
+                self.paid.record(paid);
+                self.moments.push(Moment { due: due.saturating_duration_since(start), paid });
                 if index == 0 {
                     self.first_shares = times.shares;
                 }

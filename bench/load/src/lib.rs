@@ -11,7 +11,8 @@
 //! * [`federation`] and [`drive`]: calls to all guardians as a wallet makes them; open and closed loop.
 //! * [`link`]: a proxy that puts distance between guardians, and between them and wallets.
 //! * [`cost`]: what processes use up, from `/proc`.
-//! * [`subject`], [`modes`]: a federation to measure, and what is measured on it.
+//! * [`subject`], [`modes`], [`long`]: a federation to measure, and what is measured
+//!   on it.
 //!
 //! Latency in the open loop counts from the moment a payment was *due*, not from when it could be
 //! sent: a federation that stalls cannot hide the payments that would have come meanwhile
@@ -29,6 +30,7 @@ pub mod fund;
 pub mod guardians;
 pub mod latency;
 pub mod link;
+pub mod long;
 pub mod modes;
 pub mod notes;
 pub mod plot;

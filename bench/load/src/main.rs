@@ -25,7 +25,7 @@ struct Flags {
     /// Measure the reference alone
     #[arg(long, requires = "reference")]
     only_reference: bool,
-    /// What to measure; the order is always the same, whatever the order here.
+    /// What to measure; the order is always the same, whatever the order here. By default all but long
     #[arg(long, value_delimiter = ',', default_values_t = [
         ModeName::Latency, ModeName::Throughput, ModeName::Load, ModeName::Waiters,
         ModeName::Idle, ModeName::OneDown, ModeName::Links,
@@ -64,6 +64,12 @@ struct Flags {
     /// Seconds of idling
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
+    /// Minutes of the mode long
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Payments per second of the mode long; at most 20,000 payments in all
+    #[arg(long, default_value_t = 10.0)]
+    long_rate: f64,
     /// Clocks of tests in place of production's: faster deposits, short sessions, dearer idling
     #[arg(long)]
     test_pace: bool,
@@ -83,6 +89,7 @@ enum ModeName {
     Waiters,
     Idle,
     OneDown,
+    Long,
     Links,
 }
 
@@ -208,6 +215,11 @@ async fn measure_mode(
             subject.idle(Duration::from_secs(flags.idle_seconds), narrator).await?;
         }
         ModeName::OneDown => subject.one_down(first, flags.pulse(), narrator).await?,
+        ModeName::Long => {
+            let time = Duration::from_secs(flags.minutes * 60);
+            let pulse = Pulse { rate_per_second: flags.long_rate, time };
+            subject.long(first, pulse, narrator).await?;
+        }
         // On a federation of its own.
         ModeName::Links => {}
     }

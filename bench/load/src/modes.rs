@@ -19,13 +19,13 @@ use crate::shape::Shape;
 use crate::subject::Subject;
 
 /// Payments prepared for one point at most; with 20 notes a side, 200 MB.
-const MOST_PAYMENTS: usize = 20_000;
+pub(crate) const MOST_PAYMENTS: usize = 20_000;
 
 /// A rising series of rates ends where the median is above this: more would measure the queue.
 const SATURATED: Duration = Duration::from_secs(2);
 
 /// Rest before a measurement, for what the preparation left behind.
-const REST: Duration = Duration::from_secs(1);
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// Rest before idling is measured: sessions ending, files closing, heat dying down.
 const IDLE_REST: Duration = Duration::from_secs(5);

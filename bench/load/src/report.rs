@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cost::Cost;
 use crate::guardians;
 use crate::latency::{Bucket, LatencySummary};
+use crate::long::LongRun;
 use crate::shape::Shape;
 
 /// Everything measured in one run. Units stand at the ends of names.
@@ -42,6 +43,9 @@ pub struct SubjectReport {
     pub points: Vec<Point>,
     /// Per guardian, idle.
     pub idle: Vec<Cost>,
+    /// Payments for a long time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub long_runs: Vec<LongRun>,
     /// Whole data folders, all guardians together, at the end; `None` if it could not be read.
     pub disk_bytes: Option<u64>,
     /// Payments it took in all, splits of notes included.
@@ -202,6 +206,11 @@ impl Report {
         let mut text = self.to_table();
         for sentence in guardians::sentences(&self.subjects) {
             let _ = writeln!(text, "\n{sentence}");
+        }
+        for (subject, name) in self.subjects.iter().zip(self.names()) {
+            for run in &subject.long_runs {
+                let _ = write!(text, "\n{}", run.to_text(&name));
+            }
         }
         text
     }
@@ -380,6 +389,7 @@ pub(crate) mod tests {
             deposit_ms: 5_000.0,
             points: vec![point],
             idle: Vec::new(),
+            long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,
         }

@@ -83,6 +83,7 @@ impl Subject {
             deposit_ms: deposit_time.as_secs_f64() * 1e3,
             points: Vec::new(),
             idle: Vec::new(),
+            long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,
         };
@@ -133,7 +134,7 @@ pub async fn restart_at(world: &mut World, pace: Pace) -> Result<()> {
 }
 
 /// Bytes of disk that a folder takes up, files made sparse at their true size.
-fn folder_bytes(folder: &Path) -> Result<u64> {
+pub(crate) fn folder_bytes(folder: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
 
     let mut sum = 0;
