@@ -5,9 +5,10 @@
 use bitcoin::Amount;
 use moneta_core::envelope::InputEnvelope;
 use moneta_core::transaction::TransactionError;
-use moneta_core::{Decode, Encode, Msat, TransactionId};
+use moneta_core::{Decode, Encode, Msat};
 use moneta_module::client::{
-    Draft, DraftInput, End, Note, Origin, Outcome, Stop, SubmitError, Timestamp, Turn, Wait,
+    Draft, DraftInput, End, Note, Origin, Outcome, Stop, SubmitError, Submitted, Timestamp, Turn,
+    Wait,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +56,9 @@ pub enum ClaimStage {
     Rest(u64),
     /// Its transaction is on its way.
     Submitted,
+    /// Too many transactions are pending; asks for the fee all the same, to tell at once if the deposit is
+    /// not worth it.
+    Crowded,
 }
 
 impl Claim {
@@ -65,7 +69,7 @@ impl Claim {
     pub(super) fn wait(&self, origin: Option<&Origin>) -> Wait {
         match (&self.stage, origin) {
             (ClaimStage::Queue, _) => Wait::call(pending_chain_call()),
-            (ClaimStage::Price, _) => Wait::call(receive_fee_call()),
+            (ClaimStage::Price | ClaimStage::Crowded, _) => Wait::call(receive_fee_call()),
             (ClaimStage::Rest(until), _) => Wait::until(Timestamp(*until)),
             (ClaimStage::Submitted, Some(origin)) => Wait::decided(origin.txid),
             (ClaimStage::Submitted, None) => Wait::ready(),
@@ -86,16 +90,20 @@ impl WalletClient {
     ) -> Result<Option<Claim>, Stop> {
         match (&claim.stage, outcome) {
             (ClaimStage::Rest(_), _) => Ok(claim.at(ClaimStage::Queue)),
-            (ClaimStage::Queue, Outcome::Answer(Value::Array(pending)))
-                if pending.len() < MAX_PENDING =>
-            {
-                Ok(claim.at(ClaimStage::Price))
+            (ClaimStage::Queue, Outcome::Answer(Value::Array(pending))) => {
+                let has_room = pending.len() < MAX_PENDING;
+                Ok(claim.at(if has_room { ClaimStage::Price } else { ClaimStage::Crowded }))
             }
             (ClaimStage::Price, Outcome::Answer(answer)) => match parse_fee(&answer) {
                 Some(fee) => self.try_claim(turn, claim, fee),
                 None => self.rest(turn, claim),
             },
-            (ClaimStage::Queue | ClaimStage::Price, _) => self.rest(turn, claim),
+            (ClaimStage::Crowded, Outcome::Answer(answer)) => {
+                self.wait_for_room(turn, claim, parse_fee(&answer))
+            }
+            (ClaimStage::Queue | ClaimStage::Price | ClaimStage::Crowded, _) => {
+                self.rest(turn, claim)
+            }
             (ClaimStage::Submitted, Outcome::Accepted) => {
                 self.accepted(turn, &claim).map(|()| None)
             }
@@ -118,9 +126,8 @@ impl WalletClient {
         }
         let output_index = claim.output_index;
         let deposit = self.deposit(turn, output_index)?;
-        let gain = self.config.claim_gain(deposit.value, fee).filter(|gain| *gain >= MIN_GAIN);
         let amount = deposit.value.checked_sub(fee).and_then(Msat::from_sat);
-        let (Some(_), Some(amount)) = (gain, amount) else {
+        let Some(amount) = amount.filter(|_| self.pays(&deposit, fee)) else {
             return self.uneconomical(turn, claim, deposit, fee);
         };
         let key = self.claim_key(deposit.address_index);
@@ -135,14 +142,36 @@ impl WalletClient {
         let machine = Some(Machine::Claim(follow_up));
         match turn.submit(Draft { inputs: vec![input], outputs: Vec::new(), machine }) {
             Ok(submitted) => {
-                let txid = submitted.origin.txid;
                 CLAIMING.insert(&mut *turn.state(), &(), &output_index);
-                self.submitted(turn, output_index, deposit, fee, txid)?;
+                self.submitted(turn, output_index, deposit, fee, submitted)?;
                 Ok(None)
             }
             Err(SubmitError::Insufficient { .. }) => self.uneconomical(turn, claim, deposit, fee),
             Err(error) => Err(stop(error)),
         }
+    }
+
+    /// Whether claiming at `fee` brings anything worth the name.
+    fn pays(&self, deposit: &Deposit, fee: Amount) -> bool {
+        self.config.claim_gain(deposit.value, fee).is_some_and(|gain| gain >= MIN_GAIN)
+    }
+
+    /// Has the claim wait until fewer transactions are pending. What would cost more than it brings now is
+    /// told right away: whoever waits for it cannot see the queue.
+    fn wait_for_room(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        claim: Claim,
+        fee: Option<Amount>,
+    ) -> Result<Option<Claim>, Stop> {
+        let deposit = self.deposit(turn, claim.output_index)?;
+        let status = match fee {
+            Some(fee) if !self.pays(&deposit, fee) => DepositStatus::Uneconomical { fee },
+            _ => DepositStatus::Queued,
+        };
+        set_status(turn, claim.output_index, deposit, status);
+        // The fee is lower once there is room, so neither rests for longer.
+        self.rest(turn, claim)
     }
 
     fn submitted(
@@ -151,8 +180,9 @@ impl WalletClient {
         output_index: u64,
         deposit: Deposit,
         fee: Amount,
-        txid: TransactionId,
+        submitted: Submitted,
     ) -> Result<(), Stop> {
+        let Submitted { origin: Origin { txid, .. }, fees } = submitted;
         let script = VALID.get(&*turn.state(), &deposit.address_index)?;
         turn.note(Note {
             kind: "payment-receive",
@@ -160,6 +190,8 @@ impl WalletClient {
                 "operation_id": self.deposit_operation(output_index),
                 "value": deposit.value.to_sat(),
                 "fee": fee.to_sat(),
+                // All that the federation keeps: for the claim, for the notes, and what no note fits.
+                "federation_fee_msat": fees.0,
                 "address": script.map(|script| self.address_of(&script).to_string()),
                 "outpoint": deposit.outpoint,
             }),

@@ -8,7 +8,8 @@
 //!     '--newest address used'  '--again, or Idle-----'
 //! claim, one per deposit:
 //!   Queue --under 3 pending--> Price --fee--> submit + Submitted --accepted--> done
-//!     ^--------- Rest <-- too many, no fee, uneconomical, rejected ---'
+//!     ^ '------more----------> Crowded --queued, uneconomical--.        |
+//!     '--------- Rest <-- no answer, no fee, uneconomical, rejected ----'
 //! withdrawal:
 //!   Submitted --accepted--> Lookup --txid--> done      Submitted --rejected--> aborted, done
 //! ```

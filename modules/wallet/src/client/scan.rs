@@ -141,7 +141,9 @@ impl WalletClient {
     }
 
     /// Goes through the entries in order. The search for a new address comes before the entries
-    /// behind the one that used up the last: they may pay it already.
+    /// behind the one that used up the last: they may pay it already. Those among them that pay addresses
+    /// known by now are noted first, so that several deposits to one address are seen together; the
+    /// reading after the search sees them again, which changes nothing.
     fn take_slice(
         &self,
         turn: &mut Turn<'_, Machine>,
@@ -151,20 +153,24 @@ impl WalletClient {
     ) -> Result<Scanner, Stop> {
         let end = end_of_slice(next_output, empty);
         let mut next = next_output;
-        for output in slice {
+        let mut outputs = slice.into_iter();
+        while let Some(output) = outputs.next() {
             // What was not asked for is not looked at.
             if output.index < next || output.index >= end {
                 continue;
             }
             next = output.index + 1;
-            let address_index = BY_SCRIPT.get(&*turn.state(), &output.script)?;
-            let Some(address_index) = address_index else { continue };
-            if !output.spent {
-                self.found(turn, address_index, &output)?;
-            }
+            let Some(address_index) = self.take_output(turn, &output)? else { continue };
             let newest = VALID.last_key(&*turn.state(), &())?;
             if newest == Some(address_index) {
                 SEARCH.insert(&mut *turn.state(), &(), &address_index.saturating_add(1));
+                let mut ahead = next;
+                for output in outputs {
+                    if output.index >= ahead && output.index < end {
+                        ahead = output.index + 1;
+                        self.take_output(turn, &output)?;
+                    }
+                }
                 return Ok(Scanner::Search { next_output: next, until_ms: turn.now().0 });
             }
         }
@@ -173,6 +179,21 @@ impl WalletClient {
             return self.idle(turn, next, empty + u64::from(is_long(empty)));
         }
         Ok(Scanner::Read { next_output: next, empty: 0 })
+    }
+
+    /// Notes the output if it is an unclaimed deposit. Returns the index of its address if it is ours.
+    fn take_output(
+        &self,
+        turn: &mut Turn<'_, Machine>,
+        output: &OutputInfo,
+    ) -> Result<Option<u64>, Stop> {
+        let address_index = BY_SCRIPT.get(&*turn.state(), &output.script)?;
+        if let Some(address_index) = address_index
+            && !output.spent
+        {
+            self.found(turn, address_index, output)?;
+        }
+        Ok(address_index)
     }
 
     /// Notes an unclaimed deposit and starts its claim, unless it is known.

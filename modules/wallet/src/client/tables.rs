@@ -58,4 +58,7 @@ pub enum DepositStatus {
     },
     /// Another wallet with the same words claimed it.
     ClaimedElsewhere,
+    /// It is worth its fee and waits: too many of the federation's bitcoin transactions are in no block
+    /// yet, and each makes the next one dearer.
+    Queued,
 }

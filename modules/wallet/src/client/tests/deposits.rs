@@ -2,7 +2,7 @@ use moneta_core::Msat;
 use moneta_module::client::{End, Outcome};
 use serde_json::json;
 
-use super::super::DepositStatus;
+use super::super::{Deposit, DepositStatus, Machine, Scanner};
 use super::world::{VALID_INDICES, World};
 use crate::words::WalletInputError;
 
@@ -55,7 +55,7 @@ fn deposit_is_claimed_once_whatever_crashes() {
     assert_eq!(
         *received,
         json!({
-            "operation_id": id, "value": 60_000, "fee": 316,
+            "operation_id": id, "value": 60_000, "fee": 316, "federation_fee_msat": 100_000,
             "address": "bcrt1qxh95cacm78sewz243j5dgr93dnkmunratzg2wn2y6vxgq9jjq4us0ej4lx",
             "outpoint": format!("{}:0", bitcoin::OutPoint::null().txid),
         })
@@ -94,12 +94,58 @@ fn claim_waits_while_much_is_pending_and_while_there_is_no_feerate() {
     world.pending = 3;
     world.settle();
     assert_eq!(world.transactions.len(), 0);
+    assert_eq!(world.deposits()[0].status, DepositStatus::Queued);
     (world.pending, world.fee) = (2, None);
     world.pass_ms(30_000);
     assert_eq!(world.transactions.len(), 0);
     world.fee = Some(632);
     world.pass_ms(30_000);
     assert_eq!(world.claims()[0].fee.to_sat(), 632);
+}
+
+/// It once waited for the queue without a word, and its owner with it.
+#[test]
+fn deposit_below_the_fee_is_told_while_much_is_pending() {
+    let mut world = paid(1_000);
+    (world.pending, world.fee) = (3, Some(2_000));
+    world.settle();
+    let status = world.deposits()[0].status.clone();
+    assert!(matches!(status, DepositStatus::Uneconomical { fee } if fee.to_sat() == 2_000));
+    // With room the fee is lower, so it is looked at as soon as any.
+    (world.pending, world.fee) = (0, Some(316));
+    world.pass_ms(30_000);
+    assert_eq!(world.transactions.len(), 1);
+}
+
+/// The second deposit was once seen only after the search for the next address.
+#[test]
+fn deposits_to_one_address_are_seen_together_and_the_good_one_is_claimed() {
+    let mut world = World::near_first_address();
+    world.settle();
+    let address = world.address();
+    for value in [400, 20_000, 350] {
+        world.pay(Some(&address), value, false);
+    }
+    world.now = world.now.after_ms(10_000);
+    world.advance(0, Outcome::Due);
+    let log = json!(world.log);
+    world.advance(0, Outcome::Answer(log));
+    assert_eq!(world.deposits().len(), 3);
+    // Reading goes on behind the first: an entry behind it may pay the next address.
+    let scanner = &world.machines[&0].machine;
+    assert!(matches!(scanner, Machine::Scan(Scanner::Search { next_output: 1, .. })));
+    world.search_from(VALID_INDICES[1] - 10);
+    world.settle();
+    world.decide_last(Outcome::Accepted);
+    world.pass_ms(2_000);
+    let told = |found: &Deposit| match found.status {
+        DepositStatus::Claimed { .. } => "claimed",
+        DepositStatus::Uneconomical { .. } => "uneconomical",
+        _ => "other",
+    };
+    let told: Vec<_> = world.deposits().iter().map(told).collect();
+    assert_eq!(told, ["uneconomical", "claimed", "uneconomical"]);
+    assert_eq!((world.transactions.len(), world.operations.len()), (1, 3));
 }
 
 #[test]
