@@ -98,13 +98,14 @@ pub async fn deposits(client: &Client) -> Result<Vec<(OperationId, Deposit)>, Fa
     Ok(read.transpose()?.unwrap_or_default())
 }
 
-/// The deposits that are not worth their fee now, and wait for a lower one.
+/// The deposits that wait for a lower fee, or for blocks.
 pub async fn resting(client: &Client) -> Result<BTreeSet<OperationId>, Failure> {
     if client.find_module(&WALLET).is_none() {
         return Ok(BTreeSet::new());
     }
     let deposits = deposits(client).await?.into_iter();
-    let rests = |status: &_| matches!(status, DepositStatus::Uneconomical { .. });
+    let rests =
+        |status: &_| matches!(status, DepositStatus::Uneconomical { .. } | DepositStatus::Queued);
     Ok(deposits.filter(|(_, deposit)| rests(&deposit.status)).map(|(id, _)| id).collect())
 }
 

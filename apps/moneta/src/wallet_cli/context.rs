@@ -219,7 +219,8 @@ pub async fn settled(client: &Client, id: OperationId) -> Result<Ended, Failure>
 pub async fn settle_all(client: &Client, limit: Duration) -> Result<usize, Failure> {
     let settling = async {
         loop {
-            // A deposit below the fee may rest for ever: anybody can send some dust.
+            // A deposit below the fee may rest for ever, since anybody can send some dust, and one that
+            // waits for blocks for an hour.
             let resting = coins::resting(client).await?;
             let open = client.with_driver(|driver| driver.under_way()).await;
             if open.keys().all(|id| resting.contains(id)) {

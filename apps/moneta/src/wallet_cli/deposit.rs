@@ -1,7 +1,8 @@
 //! `moneta deposit`.
 //!
-//! JSON: the first line has the address, then one line for each deposit to it that was claimed. The
-//! command ends when all deposits that were there are.
+//! JSON: the first line has the address, then one line for each deposit to it. `status` tells whether it
+//! was claimed or is not worth its fee now. The command ends when all deposits that were there are dealt
+//! with; it is refused if none of them was worth its fee.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use serde::Serialize;
 use super::amount::{readable, readable_sat};
 use super::coins;
 use super::context::{Context, settled};
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use super::screen::{Report, Style};
 
 /// Between two looks for deposits found. The wallet itself asks the guardians every second.
@@ -27,6 +28,10 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How often the wallet is told that somebody waits; it looks less often ten minutes after that.
 const WATCH_AGAIN: Duration = Duration::from_secs(300);
+
+/// Why a deposit is not claimed at once.
+const QUEUED: &str = "Too many of the federation's bitcoin transactions are in no block yet. The \
+                      deposit is claimed after the next blocks; Ctrl-C ends the waiting.";
 
 #[derive(Debug, Serialize)]
 struct AddressReport {
@@ -48,23 +53,51 @@ impl Report for AddressReport {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Claimed {
+/// What became of one deposit.
+#[derive(Debug, Clone, Serialize)]
+struct Settled {
     operation_id: OperationId,
     value_sat: u64,
+    /// What miners get for claiming it; what they would get if it is not claimed.
     fee_sat: Option<u64>,
+    /// What the federation keeps; null if it was not claimed, or by an older release.
+    federation_fee_msat: Option<u64>,
+    /// What arrived as e-cash.
+    credited_msat: Option<u64>,
     outpoint: Option<bitcoin::OutPoint>,
-    status: &'static str,
+    status: Status,
     balance_msat: u64,
 }
 
-impl Report for Claimed {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Claimed,
+    Uneconomical,
+}
+
+impl Report for Settled {
     fn text(&self, style: Style) -> String {
         let value = readable_sat(Amount::from_sat(self.value_sat));
         let fee = self.fee_sat.map(|fee| readable_sat(Amount::from_sat(fee)));
-        let fee = fee.map(|fee| format!(" (network fee {fee})")).unwrap_or_default();
-        let balance = readable(Msat(self.balance_msat));
-        format!("Deposited {}{fee}; the wallet holds {balance}", style.good(value))
+        if self.status == Status::Uneconomical {
+            let failure = too_small(std::slice::from_ref(self));
+            let hint = failure.hint.unwrap_or_default();
+            return format!("{}: {hint}", style.bad(failure.message));
+        }
+        let msat = |msat| readable(Msat(msat));
+        let federation_fee = self.federation_fee_msat.map(msat);
+        let fees = [("network", fee), ("federation", federation_fee)].into_iter();
+        let fees: Vec<_> =
+            fees.filter_map(|(who, fee)| fee.map(|fee| format!("{who} fee {fee}"))).collect();
+        let fees = match fees.as_slice() {
+            [] => String::new(),
+            fees => format!(" ({})", fees.join(", ")),
+        };
+        let credited = self.credited_msat.map(msat);
+        let credited = credited.map(|credited| format!(": {credited} arrived")).unwrap_or_default();
+        let (value, balance) = (style.good(value), msat(self.balance_msat));
+        format!("Deposited {value}{fees}{credited}; the wallet holds {balance}")
     }
 }
 
@@ -100,18 +133,37 @@ async fn wait(
     );
     let finding = found(client, address, &known);
     let mut open = context.follow_on("waiting for coins", finding).await?;
-    let mut done = BTreeSet::new();
+    let (mut done, mut settled, mut failed) = (known, Vec::new(), None);
     while let Some((id, deposit)) = open.pop() {
         done.insert(id);
         let value = readable_sat(deposit.value);
         context.screen.note(&format!("{value} arrived; turning them into e-cash."));
-        let claiming = claimed(client, id);
-        let report = context.follow_on("claiming", claiming).await?;
-        context.screen.report(&report)?;
+        let settling = settle(context, client, id);
+        match context.follow_on("claiming", settling).await {
+            Ok(deposit) => {
+                if deposit.status == Status::Claimed {
+                    context.screen.report(&deposit)?;
+                }
+                settled.push(deposit);
+            }
+            // Of this deposit alone: the others are dealt with all the same.
+            Err(failure) if failure.kind == Kind::Refused => failed = Some(failure),
+            Err(failure) => return Err(failure),
+        }
         let others = deposits_to(client, address).await?.into_iter();
-        open = others.filter(|(id, _)| !known.contains(id) && !done.contains(id)).collect();
+        open = others.filter(|(id, _)| !done.contains(id)).collect();
     }
-    Ok(())
+    let is_small = |deposit: &Settled| deposit.status == Status::Uneconomical;
+    let (small, good): (Vec<_>, Vec<_>) = settled.into_iter().partition(is_small);
+    match failed {
+        None if good.is_empty() && !small.is_empty() => Err(too_small(&small)),
+        failed => {
+            for deposit in &small {
+                context.screen.report(deposit)?;
+            }
+            failed.map_or(Ok(()), Err)
+        }
+    }
 }
 
 async fn first_address(client: &Client) -> Result<Address, Failure> {
@@ -159,47 +211,97 @@ async fn deposits_to(
     Ok(fitting)
 }
 
-/// Waits until a deposit is e-cash.
+/// Waits until a deposit is e-cash, or turns out to be worth less than its fee.
 ///
-/// Errors: it is worth less than the fee, or another wallet with the same words was faster.
-async fn claimed(client: &Client, id: OperationId) -> Result<Claimed, Failure> {
+/// Errors: another wallet with the same words was faster.
+async fn settle(context: &Context, client: &Client, id: OperationId) -> Result<Settled, Failure> {
     let end = tokio::select! {
         ended = settled(client, id) => ended?,
-        failure = uneconomical(client, id) => return Err(failure?),
+        settled = uneconomical(context, client, id) => return settled,
     };
-    let deposits = coins::deposits(client).await?;
-    let deposit = deposits.into_iter().find(|(known, _)| *known == id).map(|(_, deposit)| deposit);
-    let deposit = deposit.ok_or_else(|| Failure::broken("a deposit is gone from the wallet"))?;
+    let deposit = deposit(client, id).await?;
     if end.end == End::Failed {
         return Err(Failure::refused("another wallet with the same words claimed the deposit")
             .hint("the money is there; use one wallet per set of words"));
     }
     let begun = end.events.iter().rev().find(|event| event.kind == "payment-receive");
-    Ok(Claimed {
+    let number = |name: &str| begun.and_then(|event| event.payload[name].as_u64());
+    let (fee_sat, federation_fee_msat) = (number("fee"), number("federation_fee_msat"));
+    let value_sat = deposit.value.to_sat();
+    Ok(Settled {
         operation_id: id,
-        value_sat: deposit.value.to_sat(),
-        fee_sat: begun.and_then(|event| event.payload["fee"].as_u64()),
+        value_sat,
+        fee_sat,
+        federation_fee_msat,
+        credited_msat: credited_msat(value_sat, fee_sat, federation_fee_msat),
         outpoint: deposit.outpoint,
-        status: "claimed",
+        status: Status::Claimed,
         balance_msat: client.balance().await?.0,
     })
 }
 
-/// Waits until a deposit turns out to be worth less than its fee.
-async fn uneconomical(client: &Client, id: OperationId) -> Result<Failure, Failure> {
+/// What is left of a deposit; `None` if a fee is not known.
+fn credited_msat(
+    value_sat: u64,
+    fee_sat: Option<u64>,
+    federation_fee_msat: Option<u64>,
+) -> Option<u64> {
+    let claimed_msat = value_sat.checked_sub(fee_sat?)?.checked_mul(1000)?;
+    claimed_msat.checked_sub(federation_fee_msat?)
+}
+
+/// Waits until a deposit turns out to be worth less than its fee. Says so if it has to queue.
+async fn uneconomical(
+    context: &Context,
+    client: &Client,
+    id: OperationId,
+) -> Result<Settled, Failure> {
+    let mut is_told = false;
     loop {
-        for (known, deposit) in coins::deposits(client).await? {
-            if let (true, DepositStatus::Uneconomical { fee }) = (known == id, deposit.status) {
-                return Ok(too_small(deposit.value, fee));
+        let deposit = deposit(client, id).await?;
+        match deposit.status {
+            DepositStatus::Uneconomical { fee } => {
+                return Ok(Settled {
+                    operation_id: id,
+                    value_sat: deposit.value.to_sat(),
+                    fee_sat: Some(fee.to_sat()),
+                    federation_fee_msat: None,
+                    credited_msat: None,
+                    outpoint: deposit.outpoint,
+                    status: Status::Uneconomical,
+                    balance_msat: client.balance().await?.0,
+                });
             }
+            DepositStatus::Queued if !is_told => {
+                context.screen.note(QUEUED);
+                is_told = true;
+            }
+            _ => {}
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-fn too_small(value: Amount, fee: Amount) -> Failure {
-    let (value, fee) = (readable_sat(value), readable_sat(fee));
-    let message = format!("the deposit of {value} is not worth the network fee of {fee} now");
+async fn deposit(client: &Client, id: OperationId) -> Result<Deposit, Failure> {
+    let mut deposits = coins::deposits(client).await?.into_iter();
+    let deposit = deposits.find(|(known, _)| *known == id).map(|(_, deposit)| deposit);
+    deposit.ok_or_else(|| Failure::broken("a deposit is gone from the wallet"))
+}
+
+/// Deposits of which none is worth its fee now. Each is claimed by itself, so their sum does not count.
+fn too_small(deposits: &[Settled]) -> Failure {
+    let sat = |sat| readable_sat(Amount::from_sat(sat));
+    let fees = || deposits.iter().filter_map(|deposit| deposit.fee_sat);
+    let fee = sat(fees().min().unwrap_or_default());
+    let values: Vec<_> = deposits.iter().map(|deposit| sat(deposit.value_sat)).collect();
+    let message = match values.as_slice() {
+        [value] => format!("the deposit of {value} is not worth the network fee of {fee} now"),
+        values => format!(
+            "each of the {} deposits ({}) is not worth the network fee of {fee} now",
+            values.len(),
+            values.join(", ")
+        ),
+    };
     Failure::refused(message).hint(
         "it is not lost: the wallet claims it by itself when fees have fallen. Larger deposits \
          arrive at once",
@@ -227,28 +329,64 @@ mod tests {
         let address = AddressReport { address: "bcrt1q".into(), network, qr: None };
         assert_eq!(json!(address), json!({"address": "bcrt1q", "network": "regtest"}));
         assert!(address.text(Style::PLAIN).starts_with("bcrt1q  (regtest"));
-        let claimed = Claimed {
-            operation_id: OperationId([1; 32]),
-            value_sat: 1_000_000,
-            fee_sat: Some(300),
-            outpoint: None,
-            status: "claimed",
-            balance_msat: 999_000_512,
-        };
+        let claimed = claimed();
         let shape = json!({
             "operation_id": "01".repeat(32), "value_sat": 1_000_000, "fee_sat": 300,
-            "outpoint": null, "status": "claimed", "balance_msat": 999_000_512,
+            "federation_fee_msat": 100_488, "credited_msat": 999_599_512,
+            "outpoint": null, "status": "claimed", "balance_msat": 999_999_512,
         });
         assert_eq!(json!(claimed), shape);
-        let text = claimed.text(Style::PLAIN);
-        assert!(text.starts_with("Deposited 1 000 000 sat (network fee 300 sat)"), "{text}");
+        let text = "Deposited 1 000 000 sat (network fee 300 sat, federation fee 100.488 sat): \
+                    999 599.512 sat arrived; the wallet holds 999 999.512 sat";
+        assert_eq!(claimed.text(Style::PLAIN), text);
+        // By an older release, which kept no record of the federation's fee.
+        let older = Settled { federation_fee_msat: None, credited_msat: None, ..claimed };
+        let text = "Deposited 1 000 000 sat (network fee 300 sat); the wallet holds";
+        assert!(older.text(Style::PLAIN).starts_with(text), "{older:?}");
+    }
+
+    fn claimed() -> Settled {
+        let (value_sat, fee_sat, federation_fee_msat) = (1_000_000, Some(300), Some(100_488));
+        Settled {
+            operation_id: OperationId([1; 32]),
+            value_sat,
+            fee_sat,
+            federation_fee_msat,
+            credited_msat: credited_msat(value_sat, fee_sat, federation_fee_msat),
+            outpoint: None,
+            status: Status::Claimed,
+            balance_msat: 999_999_512,
+        }
+    }
+
+    fn small(value_sat: u64) -> Settled {
+        let (federation_fee_msat, credited_msat) = (None, None);
+        let status = Status::Uneconomical;
+        Settled { value_sat, federation_fee_msat, credited_msat, status, ..claimed() }
     }
 
     #[test]
-    fn deposit_below_the_fee_is_refused_and_not_lost() {
-        let failure = too_small(Amount::from_sat(200), Amount::from_sat(300));
-        assert_eq!(failure.kind.exit_code(), 3);
-        assert!(failure.hint.is_some_and(|hint| hint.contains("not lost")));
+    fn deposits_below_the_fee_are_refused_and_not_lost() {
+        for deposits in [&[small(200)][..], &[small(200), small(250)]] {
+            let failure = too_small(deposits);
+            assert_eq!(failure.kind.exit_code(), 3);
+            assert!(failure.message.contains("not worth the network fee of 300 sat"), "{failure}");
+            assert!(failure.message.contains("200 sat"), "{failure}");
+            assert!(failure.hint.is_some_and(|hint| hint.contains("not lost")));
+        }
+    }
+
+    #[test]
+    fn deposit_below_the_fee_beside_a_good_one_is_told_as_a_result() {
+        let small = small(330);
+        let told = json!(small);
+        assert_eq!(
+            (&told["status"], &told["credited_msat"]),
+            (&json!("uneconomical"), &json!(null))
+        );
+        let text = small.text(Style::PLAIN);
+        assert!(text.starts_with("the deposit of 330 sat is not worth the network fee"), "{text}");
+        assert!(text.contains("not lost"), "{text}");
     }
 
     #[test]

@@ -53,12 +53,13 @@ async fn bad_input_is_refused_with_advice_and_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the command waits for a lower fee without a word, where it should say so and end"]
-async fn deposit_below_the_fee_is_told_and_kept() {
-    let town = Town::start(1).await;
+async fn deposits_below_the_fee_are_told_and_kept() {
+    // With four guardians a claim costs more than the least that a Bitcoin node takes for a payment.
+    let town = Town::start(4).await;
     let (alice, bob) = (town.member("alice").await, town.member("bob").await);
     town.deposit(&alice, 1_000_000).await;
-    deposit_below_the_fee_is_kept_for_later(&town, &alice, &bob).await;
+    deposit_below_the_fee_is_told_while_the_claims_queue(&town, &alice, &bob).await;
+    good_deposit_beside_a_small_one_is_claimed(&town, &alice).await;
     town.world.stop().await.unwrap();
 }
 
@@ -302,16 +303,22 @@ async fn wallet_keeps_several_federations_apart(
     assert_eq!(received["federation_id"], json!(invite.federation_id()));
 }
 
-async fn deposit_below_the_fee_is_kept_for_later(town: &Town, alice: &Moneta, bob: &Moneta) {
+/// The least that a Bitcoin node takes for a payment to such an address.
+const LEAST_SAT: u64 = 330;
+
+async fn deposit_below_the_fee_is_told_while_the_claims_queue(
+    town: &Town,
+    alice: &Moneta,
+    bob: &Moneta,
+) {
     let sent = alice.json(&["send", "60000"]).await;
     bob.json(&["receive", sent["ecash"].as_str().unwrap()]).await;
     let before = alice.balance().await;
     let mut command = alice.script().start(&["deposit"]).unwrap();
     let first = command.next_report().await.unwrap().unwrap();
-    // As little as a Bitcoin node takes.
-    town.pay(first["address"].as_str().unwrap(), 330).await;
+    town.pay(first["address"].as_str().unwrap(), LEAST_SAT).await;
     town.world.bitcoind.mine(DEPTH - 1).await.unwrap();
-    // Every transaction that waits doubles the fee for the next.
+    // While this many are in no block, no claim is begun.
     for _ in 0..3 {
         let nobody = town.world.bitcoind.new_address().await.unwrap().to_string();
         bob.json(&["withdraw", &nobody, "10000", "--yes"]).await;
@@ -324,6 +331,21 @@ async fn deposit_below_the_fee_is_kept_for_later(town: &Town, alice: &Moneta, bo
     let balance = alice.json(&["balance"]).await;
     let (msat, under_way) = (&balance["balance_msat"], &balance["operations_under_way"]);
     assert_eq!((msat, under_way), (&json!(before), &json!(1)));
-    // Others are not held up by it.
-    town.deposit(alice, 20_000).await;
+}
+
+async fn good_deposit_beside_a_small_one_is_claimed(town: &Town, alice: &Moneta) {
+    let before = alice.json(&["balance"]).await["balance_msat"].as_u64().unwrap();
+    let mut command = alice.script().start(&["deposit"]).unwrap();
+    let first = command.next_report().await.unwrap().unwrap();
+    let address = first["address"].as_str().unwrap();
+    town.pay(address, LEAST_SAT).await;
+    town.pay(address, 20_000).await;
+    town.world.bitcoind.mine(DEPTH).await.unwrap();
+    let claimed = command.next_report().await.unwrap().unwrap();
+    assert_eq!((&claimed["value_sat"], &claimed["status"]), (&json!(20_000), &json!("claimed")));
+    let credited = claimed["credited_msat"].as_u64().unwrap();
+    assert_eq!(claimed["balance_msat"], before + credited, "{claimed}");
+    let small = command.finish().await.unwrap();
+    assert_eq!((&small["value_sat"], &small["status"]), (&json!(330), &json!("uneconomical")));
+    assert_eq!(small["credited_msat"], Value::Null, "{small}");
 }

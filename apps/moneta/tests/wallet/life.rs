@@ -63,7 +63,11 @@ async fn deposit_names_an_address_and_becomes_ecash(town: &Town, alice: &Moneta)
     assert_eq!((&claimed["value_sat"], &claimed["status"]), (&json!(1_000_000), &json!("claimed")));
     let balance = claimed["balance_msat"].as_u64().unwrap();
     let fee_msat = claimed["fee_sat"].as_u64().unwrap() * 1000;
-    assert!(balance + fee_msat <= 1_000_000_000 && balance > 990_000_000, "{claimed}");
+    let federation_fee_msat = claimed["federation_fee_msat"].as_u64().unwrap();
+    // What left between the coins and the e-cash is told to the last msat.
+    assert_eq!(balance + fee_msat + federation_fee_msat, 1_000_000_000, "{claimed}");
+    assert_eq!(claimed["credited_msat"], balance, "{claimed}");
+    assert!(federation_fee_msat >= 100_000 && balance > 990_000_000, "{claimed}");
     assert_eq!(alice.balance().await, balance);
     town.assert_accounted_for(&[alice]).await;
 }
