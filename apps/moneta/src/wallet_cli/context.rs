@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use moneta_client::history::Operation;
+use moneta_client::join::{Absent, RollCall};
 use moneta_client::meta;
 use moneta_client::online::{Client, ClientInfo, Ended, OpenError, Wallet, WalletError};
 use moneta_core::id::{FederationId, OperationId};
@@ -164,6 +165,17 @@ impl Context {
         self.until(what, work, Failure::unavailable, QUESTION_HINT).await
     }
 
+    /// [`Context::within`] for a join: the failure names the guardians that have not answered.
+    pub async fn within_roll<T>(
+        &self,
+        what: &str,
+        roll: &RollCall,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let late = |message: String| Failure::unavailable(message + &absent(&roll.absent()));
+        self.until(what, work, late, QUESTION_HINT).await
+    }
+
     /// Waits for the end of something that was begun, as long as the command may take.
     ///
     /// Errors: `Pending` after that; it goes on at the next command.
@@ -203,6 +215,12 @@ impl Context {
             }
         }
     }
+}
+
+/// Who did not answer, as the end of a sentence. Other programs' words in it are harmless already.
+fn absent(absent: &[Absent]) -> String {
+    let absent: Vec<_> = absent.iter().map(ToString::to_string).collect();
+    if absent.is_empty() { String::new() } else { format!("; {}", absent.join("; ")) }
 }
 
 /// Waits until an operation has ended and everything it set going is done, its change included.

@@ -1,7 +1,8 @@
 //! `moneta join`.
 
 use bitcoin::Network;
-use moneta_client::online::{Client, Wallet, WalletError, preview};
+use moneta_client::join::RollCall;
+use moneta_client::online::{Client, Wallet, WalletError, preview_watched};
 use moneta_core::id::FederationId;
 use moneta_core::invite::InviteCode;
 use moneta_net::api::ApiConnector;
@@ -54,10 +55,12 @@ pub(super) async fn run(
         Some(wallet) => wallet,
         None => Wallet::create(&folder, client_kinds())?,
     };
+    let roll = RollCall::default();
+    let wallet = wallet.with_roll_call(roll.clone());
     // Also if an earlier command made it and could not join.
     let new_wallet = context.names(&wallet).await?.is_empty();
     let joining = async { Ok(wallet.join(&invite).await?) };
-    let client = context.within("joining", joining).await?;
+    let client = context.within_roll("joining", &roll, joining).await?;
     let report = Joined {
         federation_id: client.info().federation,
         name: federation_name(&client).await,
@@ -85,9 +88,10 @@ async fn check_network(
         (None, None) => None,
     };
     let Some(wanted) = wanted else { return Ok(()) };
-    let connector = ApiConnector::default();
-    let learning = async { Ok(preview(&connector, invite).await?) };
-    let config = context.within("asking for the federation's network", learning).await?;
+    let (connector, roll) = (ApiConnector::default(), RollCall::default());
+    let learning = async { Ok(preview_watched(&connector, invite, &roll).await?) };
+    let what = "asking for the federation's network";
+    let config = context.within_roll(what, &roll, learning).await?;
     match coins::network_of(&config) {
         Some(found) if found != wanted => Err(wrong_network(found, wanted)),
         _ => Ok(()),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use moneta_client::history::Operation;
+use moneta_client::join::RollCall;
 use moneta_client::online::{Client, Wallet, WalletError};
 use moneta_client::words::{Derivation, Words};
 use moneta_core::amount::Msat;
@@ -64,9 +65,10 @@ pub(super) async fn run(context: &Context, invite: &str, doubled: bool) -> Resul
         failure.hint("write all words in one line, in order, with spaces between")
     })?;
     drop(typed);
-    let wallet = wallet_of(context, words)?;
+    let roll = RollCall::default();
+    let wallet = wallet_of(context, words)?.with_roll_call(roll.clone());
     let derivation = if doubled { Derivation::Doubled } else { Derivation::Standard };
-    let client = enter(context, &wallet, &invite, derivation).await?;
+    let client = enter(context, &wallet, &roll, &invite, derivation).await?;
     let result = search(context, &client).await;
     client.shutdown().await;
     context.screen.report(&result?)
@@ -91,6 +93,7 @@ fn wallet_of(context: &Context, words: Words) -> Result<Wallet, Failure> {
 async fn enter(
     context: &Context,
     wallet: &Wallet,
+    roll: &RollCall,
     invite: &InviteCode,
     derivation: Derivation,
 ) -> Result<Client, Failure> {
@@ -100,7 +103,7 @@ async fn enter(
             entered => Ok((entered?, false)),
         }
     };
-    let (client, again) = context.within("joining", entering).await?;
+    let (client, again) = context.within_roll("joining", roll, entering).await?;
     if again && recoveries(&client).await?.is_empty() {
         let failure = Failure::from(WalletError::Joined(client.info().federation));
         client.shutdown().await;

@@ -86,6 +86,7 @@ async fn federation_that_does_not_answer_may_be_joined_later() {
     let wallet = wallet(&folder);
     let fault = wallet.fault(&["join", &dead_invite(), "--timeout", "1"]).await;
     fault.unavailable("joining: not done after 1 s", "repeat the command");
+    fault.unavailable("guardian 0 at ws://127.0.0.1:1/: no answer", "repeat the command");
     wallet.fault(&["balance"]).await.refused("joined no federation", "moneta join INVITE");
     let words = wallet.run(&["words"]).await;
     assert!(words.out.contains("12  ") && words.out.contains("Write them down"), "{words:?}");

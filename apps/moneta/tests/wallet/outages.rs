@@ -98,7 +98,13 @@ async fn without_a_quorum_the_wallet_says_so_and_goes_on_later(
         .unavailable("asking for the fee", "Nothing happened");
     let stranger = town.stranger("stranger");
     let join = ["join", town.world.invite.as_str(), "--timeout", "2"];
-    stranger.fault(&join).await.unavailable("joining: not done after 2 s", "Nothing happened");
+    let late = stranger.fault(&join).await;
+    late.unavailable("joining: not done after 2 s", "Nothing happened");
+    // Those that did not answer are named, and nobody else.
+    let named = |index: usize| {
+        late.message.contains(town.world.guardians[index].api_url().trim_end_matches('/'))
+    };
+    assert_eq!([0, 1, 2, 3].map(named), [false, true, true, false], "{late:?}");
 
     town.world.guardians[1].start().await.unwrap();
     let history = bob.json(&["history", "--limit", "1"]).await;

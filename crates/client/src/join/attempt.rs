@@ -9,7 +9,7 @@ use moneta_core::url::ApiUrl;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{JoinError, Trouble, Witness};
+use super::{JoinError, RollCall, Trouble, Witness};
 use crate::query::{CallFailure, harmless};
 
 /// A guardian to ask for `client_config`.
@@ -49,6 +49,7 @@ pub struct Attempt {
     first: Option<First>,
     answers: BTreeMap<PeerId, ClientConfig>,
     witnesses: Vec<Witness>,
+    roll: RollCall,
 }
 
 #[derive(Debug)]
@@ -61,10 +62,19 @@ struct First {
 impl Attempt {
     /// Begins an attempt: returns it and the guardians of the invite, to be asked all at once.
     pub fn new(invite: InviteCode) -> (Self, Vec<Ask>) {
+        Self::watched(invite, RollCall::default())
+    }
+
+    /// The same, and keeps `roll` informed on who has not answered yet.
+    pub fn watched(invite: InviteCode, roll: RollCall) -> (Self, Vec<Ask>) {
         let peers = invite.peers().into_iter();
-        let asks = peers.map(|(peer, url)| Ask { peer, url, stage: Stage::Invite }).collect();
+        let asks: Vec<_> =
+            peers.map(|(peer, url)| Ask { peer, url, stage: Stage::Invite }).collect();
+        for Ask { peer, url, .. } in &asks {
+            roll.asked(*peer, None, url.clone());
+        }
         let (first, answers) = (None, BTreeMap::new());
-        (Self { invite, first, answers, witnesses: Vec::new() }, asks)
+        (Self { invite, first, answers, witnesses: Vec::new(), roll }, asks)
     }
 
     /// Takes a guardian's answer.
@@ -75,8 +85,12 @@ impl Attempt {
             return Step::Wait;
         }
         match (self.check(result), &self.first) {
-            (Ok(config), None) => self.go_on_with(config),
+            (Ok(config), None) => {
+                self.roll.answered(ask.peer);
+                self.go_on_with(config)
+            }
             (Ok(config), Some(_)) => {
+                self.roll.answered(ask.peer);
                 self.answers.insert(ask.peer, config);
                 self.count()
             }
@@ -85,7 +99,9 @@ impl Attempt {
                 let endpoint = endpoints.and_then(|endpoints| endpoints.get(&ask.peer));
                 let name = endpoint.map(|endpoint| endpoint.name.clone());
                 let (peer, url) = (ask.peer, ask.url.clone());
-                self.witnesses.push(Witness { peer, name, url, trouble });
+                let witness = Witness { peer, name, url, trouble };
+                self.roll.failed(&witness);
+                self.witnesses.push(witness);
                 self.count()
             }
         }
@@ -109,12 +125,14 @@ impl Attempt {
         };
         let invited = self.invite.peers();
         let mut unproven = 0;
+        let roll = &self.roll;
         let ask = |(peer, endpoint): (&PeerId, &moneta_core::config::PeerUrl)| {
             // The id vouches for the addresses in the config, not for those in the invite.
             let moved = invited.get(peer).filter(|url| **url != endpoint.url);
             let moved = moved.filter(|_| unproven < size.max_faulty());
             unproven += usize::from(moved.is_some());
             let url = moved.unwrap_or(&endpoint.url).clone();
+            roll.asked(*peer, Some(endpoint.name.clone()), url.clone());
             Ask { peer: *peer, url, stage: Stage::All }
         };
         let asks = config.global.api_endpoints.iter().map(ask).collect();

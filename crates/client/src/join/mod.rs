@@ -24,11 +24,13 @@
 
 mod attempt;
 mod error;
+mod roll;
 #[cfg(test)]
 mod tests;
 
 pub use attempt::{Ask, Attempt, Step};
 pub use error::{JoinError, Trouble, Witness};
+pub use roll::{Absent, RollCall};
 
 /// How often an attempt is repeated.
 pub const MAX_RETRIES: u32 = 14;

@@ -117,3 +117,36 @@ fn missing_secret_is_said() {
     let Step::Failed(error) = attempt.answer(&asks[0], Err(refused)) else { panic!() };
     assert!(error.to_string().contains("private"), "{error}");
 }
+
+/// Whoever lost patience was once told nothing but the time.
+#[test]
+fn roll_call_names_those_that_have_not_answered_and_keeps_their_trouble() {
+    let config = config(4, "g");
+    let roll = RollCall::default();
+    let absent = || roll.absent().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (mut attempt, asks) = Attempt::watched(invite(&config, &[0, 1]), roll.clone());
+    let waiting = |who, peer| format!("{who} at wss://g{peer}.example/: no answer yet");
+    assert_eq!(absent(), [waiting("guardian 0", 0), waiting("guardian 1", 1)]);
+    attempt.answer(&asks[0], Err(gone()));
+    let all = all_asked(attempt.answer(&asks[1], Ok(config.clone())));
+    let gone_0 = "g-0 at wss://g0.example/: no answer: gone".to_owned();
+    assert_eq!(absent(), [gone_0.clone(), waiting("g-2", 2), waiting("g-3", 3)]);
+    attempt.answer(&all[2], Ok(config.clone()));
+    attempt.answer(&all[3], Err(gone()));
+    let gone_3 = "g-3 at wss://g3.example/: no answer: gone".to_owned();
+    // The next attempt begins: what is known stays known until there is something newer.
+    let (mut attempt, asks) = Attempt::watched(invite(&config, &[0, 1]), roll.clone());
+    assert_eq!(absent(), [gone_0, gone_3.clone()]);
+    attempt.answer(&asks[0], Ok(config));
+    assert_eq!(absent(), [gone_3]);
+}
+
+#[test]
+fn roll_call_shows_no_credentials() {
+    let url = "wss://user:hidden@g0.example/?token=hidden".parse().unwrap();
+    let apis = BTreeMap::from([(PeerId::new(0), url)]);
+    let federation = moneta_core::id::FederationId([7; 32]);
+    let roll = RollCall::default();
+    let _ = Attempt::watched(InviteCode::new(apis, federation, None).unwrap(), roll.clone());
+    assert!(!roll.absent()[0].to_string().contains("hidden"));
+}

@@ -20,7 +20,7 @@ use super::guardians::call;
 use super::known::{ADDRESSES, CHAIN_ID, MEMBERSHIP, Membership, VERSIONS};
 use super::{Guardians, Transport, now};
 use crate::addresses::{AddressesError, SignedAddresses};
-use crate::join::{Attempt, JoinError, MAX_RETRIES, Step};
+use crate::join::{Attempt, JoinError, MAX_RETRIES, RollCall, Step};
 use crate::query::Pace;
 use crate::versions::{self, NoCommonVersion};
 
@@ -72,7 +72,16 @@ pub async fn preview(
     connector: &ApiConnector,
     invite: &InviteCode,
 ) -> Result<ClientConfig, EnterError> {
-    Ok(obtain_config(connector, invite).await?)
+    preview_watched(connector, invite, &RollCall::default()).await
+}
+
+/// [`preview`], and keeps `roll` informed on who has not answered yet.
+pub async fn preview_watched(
+    connector: &ApiConnector,
+    invite: &InviteCode,
+    roll: &RollCall,
+) -> Result<ClientConfig, EnterError> {
+    Ok(obtain_config(connector, invite, roll).await?)
 }
 
 /// Obtains and checks everything a wallet needs to know of a federation. Writes nothing.
@@ -80,8 +89,9 @@ pub(super) async fn enter(
     connector: &ApiConnector,
     invite: &InviteCode,
     kinds: &[Box<dyn ClientKind>],
+    roll: &RollCall,
 ) -> Result<Entered, EnterError> {
-    let config = obtain_config(connector, invite).await?;
+    let config = obtain_config(connector, invite, roll).await?;
     let size = config.size().map_err(JoinError::Peers)?;
     let mut addresses = SignedAddresses::default();
     let mut urls = addresses.current(&config.global);
@@ -180,10 +190,11 @@ pub(super) fn save_versions(
 async fn obtain_config(
     connector: &ApiConnector,
     invite: &InviteCode,
+    roll: &RollCall,
 ) -> Result<ClientConfig, JoinError> {
     let mut repeats = 0;
     loop {
-        match attempt(connector, invite).await {
+        match attempt(connector, invite, roll).await {
             Err(error) if !error.is_final() && repeats < MAX_RETRIES => {
                 tracing::debug!(target: "moneta::client", %error, "joining again");
                 tokio::time::sleep(Duration::from_millis(Pace::JOIN.delay_ms(repeats))).await;
@@ -194,8 +205,12 @@ async fn obtain_config(
     }
 }
 
-async fn attempt(connector: &ApiConnector, invite: &InviteCode) -> Result<ClientConfig, JoinError> {
-    let (mut attempt, asks) = Attempt::new(invite.clone());
+async fn attempt(
+    connector: &ApiConnector,
+    invite: &InviteCode,
+    roll: &RollCall,
+) -> Result<ClientConfig, JoinError> {
+    let (mut attempt, asks) = Attempt::watched(invite.clone(), roll.clone());
     let mut calls = JoinSet::new();
     let ask_all = |calls: &mut JoinSet<_>, asks: Vec<crate::join::Ask>| {
         for ask in asks {

@@ -28,7 +28,7 @@ mod web;
 
 pub use ask::AskError;
 pub use client::{Client, ClientInfo, Ended, FieldsError, WaitError};
-pub use enter::{EnterError, preview};
+pub use enter::{EnterError, preview, preview_watched};
 pub use guardians::{Guardians, Transport, TransportFuture};
 pub use open::OpenError;
 pub use wallet::{Wallet, WalletError};

@@ -18,6 +18,7 @@ use super::enter::{EnterError, enter, is_member};
 use super::folder::Folder;
 use super::open::{OpenError, World};
 use super::web::{Https, Web};
+use crate::join::RollCall;
 use crate::words::{Derivation, ENTROPY_BYTES, Words, WordsError};
 
 /// Why a wallet cannot be used.
@@ -87,6 +88,7 @@ pub struct Wallet {
     kinds: Arc<[Box<dyn ClientKind>]>,
     connector: ApiConnector,
     web: Arc<dyn Web>,
+    roll: RollCall,
 }
 
 impl Wallet {
@@ -135,6 +137,13 @@ impl Wallet {
     #[must_use]
     pub fn with_web(mut self, web: Arc<dyn Web>) -> Self {
         self.web = web;
+        self
+    }
+
+    /// Keeps `roll` informed on which guardians have not answered yet while a federation is joined.
+    #[must_use]
+    pub fn with_roll_call(mut self, roll: RollCall) -> Self {
+        self.roll = roll;
         self
     }
 
@@ -219,7 +228,7 @@ impl Wallet {
                 return Err(WalletError::Joined(federation));
             }
         }
-        let entered = enter(&self.connector, invite, &self.kinds).await?;
+        let entered = enter(&self.connector, invite, &self.kinds, &self.roll).await?;
         let first = self.federations()?.is_empty();
         let store = self.folder.open_or_create_store(federation)?;
         let check = self.words.secrets(federation, derivation).check_value();
@@ -233,7 +242,7 @@ impl Wallet {
 
     fn new(folder: Folder, words: Words, kinds: Vec<Box<dyn ClientKind>>) -> Self {
         let (connector, web) = (ApiConnector::default(), Arc::new(Https::default()));
-        Self { folder, words, kinds: kinds.into(), connector, web }
+        Self { folder, words, kinds: kinds.into(), connector, web, roll: RollCall::default() }
     }
 
     fn world(&self) -> World {
