@@ -1,7 +1,10 @@
 //! `moneta show`.
 
+use std::collections::BTreeMap;
+
 use moneta_client::history::{Event, Operation};
 use moneta_client::online::Client;
+use moneta_core::id::{ModuleInstanceId, ModuleKind};
 use moneta_module::client::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,8 +14,12 @@ use super::context::{Context, find_operation, settled};
 use super::failure::Failure;
 use super::history::Entry;
 use super::money;
+use super::rejection::{self, Rejection};
 use super::screen::{Fields, Report, Style};
 use super::time::readable_time;
+
+/// The event of a transaction that guardians rejected.
+const REJECTED: &str = "tx-rejected";
 
 #[derive(Debug, Serialize)]
 struct Shown {
@@ -28,11 +35,27 @@ struct Happened {
     kind: String,
     at_ms: u64,
     payload: Value,
+    /// Why guardians rejected the transaction; only there for `tx-rejected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejection: Option<Rejection>,
 }
 
-impl From<Event> for Happened {
-    fn from(event: Event) -> Self {
-        Self { kind: event.kind, at_ms: event.at.0, payload: event.payload }
+impl Happened {
+    fn new(event: Event, kinds: &BTreeMap<ModuleInstanceId, ModuleKind>) -> Self {
+        let Event { kind, payload, at, .. } = event;
+        let error = payload["error"].as_str().filter(|_| kind == REJECTED);
+        let rejection = error.map(|error| Rejection::read(error, kinds));
+        Self { kind, at_ms: at.0, payload, rejection }
+    }
+
+    /// The payload's members as people read them, the id of the operation left out.
+    fn members(&self) -> impl Iterator<Item = (&str, String)> {
+        let members = self.payload.as_object().into_iter().flatten();
+        let members = members.filter(|(name, value)| *name != "operation_id" && !value.is_null());
+        members.map(|(name, value)| match &self.rejection {
+            Some(rejection) if name == "error" => ("reason", rejection.sentence()),
+            _ => (name.as_str(), plain(value)),
+        })
     }
 }
 
@@ -57,10 +80,8 @@ impl Report for Shown {
         for event in &self.events {
             let time = style.faint(readable_time(Timestamp(event.at_ms)));
             text.push_str(&format!("\n\n{time}  {}", style.strong(&event.kind)));
-            for (name, value) in event.payload.as_object().into_iter().flatten() {
-                if name != "operation_id" && !value.is_null() {
-                    text.push_str(&format!("\n  {}  {}", style.faint(name), plain(value)));
-                }
+            for (name, value) in event.members() {
+                text.push_str(&format!("\n  {}  {value}", style.faint(name)));
             }
         }
         if let Some(ecash) = &self.ecash {
@@ -87,9 +108,11 @@ pub(super) async fn run(context: &Context, operation: &str, wait: bool) -> Resul
             let known = client.operation(id).await?;
             let (operation, events) =
                 known.ok_or_else(|| Failure::broken("an operation is gone from the wallet"))?;
-            let events = events.into_iter().map(Happened::from).collect();
+            let kinds = rejection::kinds(client.info());
+            let events = events.into_iter().map(|event| Happened::new(event, &kinds)).collect();
             let ecash = ecash(client, &operation).await?;
-            context.screen.report(&Shown { operation: operation.into(), events, ecash })
+            let operation = operation.into();
+            context.screen.report(&Shown { operation, events, ecash })
         })
         .await
 }
@@ -127,6 +150,7 @@ mod tests {
                 kind: "tx-created".to_owned(),
                 at_ms: 1000,
                 payload: json!({"txid": "aa", "operation_id": "bb"}),
+                rejection: None,
             }],
             ecash: Some("fedimint0".to_owned()),
         };
@@ -146,5 +170,31 @@ mod tests {
         assert!(text.contains("address    bcrt1q"), "{text}");
         assert!(text.contains("1970-01-01 00:00:01 UTC  tx-created\n  txid  aa"), "{text}");
         assert!(text.ends_with("\nfedimint0"), "{text}");
+    }
+
+    #[test]
+    fn rejected_transaction_is_shown_as_a_sentence() {
+        let error = "The transaction had an invalid input: 1-The note is already spent";
+        let event = Event {
+            position: Some(1),
+            operation: None,
+            instance: None,
+            kind: REJECTED.to_owned(),
+            payload: json!({"txid": "aa", "error": error, "operation_id": "bb"}),
+            at: Timestamp(1000),
+            end: None,
+        };
+        let kinds = [(ModuleInstanceId::new(1), ModuleKind::from_static("mintv2"))].into();
+        let happened = Happened::new(event, &kinds);
+        // The log's own text stays as it is.
+        assert_eq!(json!(happened)["payload"]["error"], error);
+        let shape = json!({
+            "part": "input", "module_id": 1, "module": "mintv2", "reason": "The note is already spent",
+        });
+        assert_eq!(json!(happened)["rejection"], shape);
+        let members: Vec<_> = happened.members().collect();
+        let sentence = "the e-cash module (mintv2) refused what the transaction spends: The note is \
+                        already spent";
+        assert_eq!(members, [("reason", sentence.to_owned()), ("txid", "aa".to_owned())]);
     }
 }

@@ -270,6 +270,24 @@ async fn bad_ecash_is_refused(town: &Town, other: &OtherFederation, alice: &Mone
     let before = bob.balance().await;
     receive(bob, &made(federation, &mixed)).await.refused("part of the e-cash", "the rest");
     assert!(bob.balance().await > before + 2_900_000);
+    rejection_is_shown_as_a_sentence(bob).await;
+}
+
+/// Of the newest operation, which guardians rejected in part.
+async fn rejection_is_shown_as_a_sentence(bob: &Moneta) {
+    let history = bob.json(&["history", "--limit", "1"]).await;
+    let id = history["operations"][0]["operation_id"].as_str().unwrap();
+    let shown = bob.json(&["show", id]).await;
+    let events = shown["events"].as_array().unwrap();
+    let rejected = events.iter().find(|event| event["kind"] == "tx-rejected").unwrap();
+    let rejection = &rejected["rejection"];
+    let refused = (&rejection["part"], &rejection["module"]);
+    assert_eq!(refused, (&json!("input"), &json!("mintv2")), "{shown}");
+    let reason = rejection["reason"].as_str().unwrap();
+    let text = bob.run(&["show", id]).await.out;
+    let sentence =
+        format!("the e-cash module (mintv2) refused what the transaction spends: {reason}");
+    assert!(text.contains(&sentence) && !text.contains("Envelope"), "{text}");
 }
 
 async fn wallet_keeps_several_federations_apart(
