@@ -10,6 +10,7 @@ use super::amount::readable;
 use super::context::{Context, federation_name, settle_all};
 use super::failure::Failure;
 use super::screen::{Report, Style};
+use super::stalled::{self, Stalled};
 
 /// What is nearly done is waited for this long, so that the figure is the one people expect.
 const NEARLY: Duration = Duration::from_secs(2);
@@ -19,6 +20,8 @@ struct Balance {
     federation_id: FederationId,
     balance_msat: u64,
     operations_under_way: usize,
+    /// Transactions that guardians have not accepted for long.
+    stalled: Vec<Stalled>,
     #[serde(skip)]
     name: Option<String>,
 }
@@ -31,6 +34,9 @@ impl Report for Balance {
         if self.operations_under_way > 0 {
             let count = self.operations_under_way;
             text.push_str(&format!("\n{count} under way; `moneta history` lists what"));
+        }
+        if let Some(warning) = stalled::warning(&self.stalled, style) {
+            text.push_str(&format!("\n{warning}"));
         }
         text
     }
@@ -45,6 +51,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
                 federation_id: client.info().federation,
                 balance_msat: client.balance().await?.0,
                 operations_under_way,
+                stalled: stalled::stalled(client).await,
                 name: federation_name(client).await,
             };
             context.screen.report(&report)
@@ -65,13 +72,16 @@ mod tests {
             federation_id,
             balance_msat: 1_250_512,
             operations_under_way: 1,
+            stalled: vec![stalled::example()],
             name: Some("Friends".to_owned()),
         };
         let shape = json!({
             "federation_id": "07".repeat(32), "balance_msat": 1_250_512, "operations_under_way": 1,
+            "stalled": [stalled::example()],
         });
         assert_eq!(json!(report), shape);
         let text = report.text(Style::PLAIN);
         assert!(text.starts_with("1 250.512 sat in Friends\n1 under way"), "{text}");
+        assert!(text.contains("Not accepted for 1 minute"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ use super::amount::readable;
 use super::context::Context;
 use super::failure::Failure;
 use super::screen::{Report, Style};
+use super::stalled::{self, Stalled};
 use super::time::readable_time;
 
 /// Characters of an id that tell it from others well enough for people.
@@ -68,6 +69,8 @@ impl Entry {
 #[derive(Debug, Serialize)]
 struct History {
     operations: Vec<Entry>,
+    /// Transactions that guardians have not accepted for long, of whichever operation.
+    stalled: Vec<Stalled>,
 }
 
 impl Report for History {
@@ -76,7 +79,9 @@ impl Report for History {
             return "nothing was done yet".to_owned();
         }
         let lines: Vec<_> = self.operations.iter().map(|entry| entry.line(style)).collect();
-        lines.join("\n")
+        let warning = stalled::warning(&self.stalled, style);
+        let warning = warning.map(|warning| format!("\n\n{warning}")).unwrap_or_default();
+        lines.join("\n") + &warning
     }
 }
 
@@ -84,9 +89,10 @@ impl Report for History {
 pub(super) async fn run(context: &Context, limit: usize) -> Result<(), Failure> {
     context
         .use_client(async |client: &Client| {
+            let stalled = stalled::stalled(client).await;
             let operations = client.operations(limit).await?;
             let operations = operations.into_iter().map(Entry::from).collect();
-            context.screen.report(&History { operations })
+            context.screen.report(&History { operations, stalled })
         })
         .await
 }
@@ -117,8 +123,12 @@ mod tests {
         let shape = json!({"operations": [{
             "operation_id": "01".repeat(32), "kind": "send", "state": "succeeded",
             "begun_ms": 1_700_000_000_000_u64, "amount_msat": 1024, "details": {"amount": 1024},
-        }]});
-        assert_eq!(json!(History { operations }), shape);
+        }], "stalled": [stalled::example()]});
+        let stalled = vec![stalled::example()];
+        let history = History { operations, stalled };
+        assert_eq!(json!(history), shape);
+        let text = history.text(Style::PLAIN);
+        assert!(text.contains("succeeded\n\nNot accepted for 1 minute"), "{text}");
     }
 
     #[test]
@@ -127,6 +137,7 @@ mod tests {
         let line = entry.line(Style::PLAIN);
         assert!(line.starts_with("010101010101  2023-11-14 22:13:20 UTC  deposit"), "{line}");
         assert!(line.ends_with("1 000 000 sat  pending"), "{line}");
-        assert_eq!(History { operations: Vec::new() }.text(Style::PLAIN), "nothing was done yet");
+        let nothing = History { operations: Vec::new(), stalled: Vec::new() };
+        assert_eq!(nothing.text(Style::PLAIN), "nothing was done yet");
     }
 }

@@ -15,6 +15,7 @@ use super::coins;
 use super::context::Context;
 use super::failure::Failure;
 use super::screen::{Fields, Report, Style};
+use super::stalled::{self, Stalled};
 
 #[derive(Debug, Serialize)]
 struct Info {
@@ -47,6 +48,8 @@ struct Details {
     invite: String,
     /// What stands still because an invariant did not hold. A healthy wallet has none of it.
     stuck: Vec<Stuck>,
+    /// Transactions that guardians have not accepted for long.
+    stalled: Vec<Stalled>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,6 +82,9 @@ impl Report for Info {
                 let what = operation_id.map(|id| format!(" ({id})")).unwrap_or_default();
                 let warning = format!("Stands still{what}: {reason}. A newer release may help.");
                 text.push_str(&format!("\n{}", style.bad(warning)));
+            }
+            if let Some(warning) = stalled::warning(&details.stalled, style) {
+                text.push_str(&format!("\n{warning}"));
             }
         }
         text
@@ -139,6 +145,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
 
 async fn details(client: &Client) -> Result<Details, Failure> {
     let info = client.info();
+    let stalled = stalled::stalled(client).await;
     let parked = client.with_driver(|driver| history::parked(&driver.view())).await?;
     let stuck =
         |parked: ParkedMachine| Stuck { operation_id: parked.operation, reason: parked.reason };
@@ -153,6 +160,7 @@ async fn details(client: &Client) -> Result<Details, Failure> {
         invite: info.invite.to_string(),
         guardians: info.guardians.clone(),
         stuck: parked.into_iter().map(stuck).collect(),
+        stalled,
     })
 }
 
@@ -184,6 +192,7 @@ mod tests {
                 invite: "fed1".to_owned(),
                 guardians: [(PeerId::new(0), guardian)].into(),
                 stuck: Vec::new(),
+                stalled: vec![stalled::example()],
             }),
         };
         let id = "07".repeat(32);
@@ -194,11 +203,13 @@ mod tests {
                 "federation_id": id, "network": "signet", "chain_id": null, "balance_msat": 1000,
                 "modules": {"0": "mintv2"}, "unknown_modules": {},
                 "unusable_modules": {"0": "lnv2"}, "invite": "fed1", "stuck": [],
+                "stalled": [stalled::example()],
                 "guardians": {"0": {"name": "Alice", "url": "ws://127.0.0.1:8174/"}},
             },
         });
         assert_eq!(json!(info), shape);
         let text = info.text(Style::PLAIN);
         assert!(text.contains("1 sat") && text.contains("newer release"), "{text}");
+        assert!(text.contains("Not accepted for 1 minute"), "{text}");
     }
 }

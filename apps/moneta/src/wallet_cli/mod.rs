@@ -7,7 +7,7 @@
 //! * [`args`] is the command line, [`failure`] the exit codes, [`screen`] what is printed where,
 //!   `questions` what is asked.
 //! * [`context`] opens the wallet and waits; [`money`] and [`coins`] speak with its modules.
-//! * `rejection` words what may become of a transaction.
+//! * `rejection` and `stalled` word what may become of a transaction.
 //! * Every other file is one command. Its result is a `Report`: JSON and text of the same facts.
 
 pub mod amount;
@@ -30,6 +30,7 @@ mod rejection;
 pub mod screen;
 mod send;
 mod show;
+mod stalled;
 pub mod time;
 mod withdraw;
 mod words;

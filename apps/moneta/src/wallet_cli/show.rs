@@ -16,6 +16,7 @@ use super::history::Entry;
 use super::money;
 use super::rejection::{self, Rejection};
 use super::screen::{Fields, Report, Style};
+use super::stalled::{self, Stalled};
 use super::time::readable_time;
 
 /// The event of a transaction that guardians rejected.
@@ -27,6 +28,8 @@ struct Shown {
     events: Vec<Happened>,
     /// The text that `send` printed, or would have printed if it had not been interrupted.
     ecash: Option<String>,
+    /// Its transactions that guardians have not accepted for long.
+    stalled: Vec<Stalled>,
 }
 
 /// An event, oldest first. Kinds and payloads: docs/protocol/guardian.md, section 9.
@@ -84,6 +87,9 @@ impl Report for Shown {
                 text.push_str(&format!("\n  {}  {value}", style.faint(name)));
             }
         }
+        if let Some(warning) = stalled::warning(&self.stalled, style) {
+            text.push_str(&format!("\n\n{warning}"));
+        }
         if let Some(ecash) = &self.ecash {
             let title = "The e-cash, for whoever redeems it first:";
             text.push_str(&format!("\n\n{title}\n{ecash}"));
@@ -105,6 +111,8 @@ pub(super) async fn run(context: &Context, operation: &str, wait: bool) -> Resul
             if wait {
                 context.follow("waiting for its end", settled(client, id)).await?;
             }
+            let mut stalled = stalled::stalled(client).await;
+            stalled.retain(|late| late.operation_id == Some(id));
             let known = client.operation(id).await?;
             let (operation, events) =
                 known.ok_or_else(|| Failure::broken("an operation is gone from the wallet"))?;
@@ -112,7 +120,7 @@ pub(super) async fn run(context: &Context, operation: &str, wait: bool) -> Resul
             let events = events.into_iter().map(|event| Happened::new(event, &kinds)).collect();
             let ecash = ecash(client, &operation).await?;
             let operation = operation.into();
-            context.screen.report(&Shown { operation, events, ecash })
+            context.screen.report(&Shown { operation, events, ecash, stalled })
         })
         .await
 }
@@ -153,6 +161,7 @@ mod tests {
                 rejection: None,
             }],
             ecash: Some("fedimint0".to_owned()),
+            stalled: vec![stalled::example()],
         };
         let shape = json!({
             "operation": {
@@ -164,11 +173,13 @@ mod tests {
                 "payload": {"txid": "aa", "operation_id": "bb"},
             }],
             "ecash": "fedimint0",
+            "stalled": [stalled::example()],
         });
         assert_eq!(json!(shown), shape);
         let text = shown.text(Style::PLAIN);
         assert!(text.contains("address    bcrt1q"), "{text}");
         assert!(text.contains("1970-01-01 00:00:01 UTC  tx-created\n  txid  aa"), "{text}");
+        assert!(text.contains("\n\nNot accepted for 1 minute"), "{text}");
         assert!(text.ends_with("\nfedimint0"), "{text}");
     }
 

@@ -42,10 +42,10 @@ async fn newcomer_joins_and_has_nothing(town: &Town) -> Moneta {
     let details = &info["federation"];
     assert_eq!(details["federation_id"], joined["federation_id"]);
     assert_eq!(details["guardians"].as_object().unwrap().len(), 4);
-    assert_eq!(details["stuck"], json!([]));
+    assert_eq!((&details["stuck"], &details["stalled"]), (&json!([]), &json!([])));
     assert_eq!(details["balance_msat"], 0);
     assert_eq!(alice.balance().await, 0);
-    assert_eq!(alice.json(&["history"]).await, json!({"operations": []}));
+    assert_eq!(alice.json(&["history"]).await, json!({"operations": [], "stalled": []}));
     let meta = alice.json(&["meta"]).await;
     assert_eq!(meta["fields"]["federation_name"], "Local world");
     let words = alice.json(&["words"]).await;

@@ -105,15 +105,43 @@ async fn without_a_quorum_the_wallet_says_so_and_goes_on_later(
         late.message.contains(town.world.guardians[index].api_url().trim_end_matches('/'))
     };
     assert_eq!([0, 1, 2, 3].map(named), [false, true, true, false], "{late:?}");
+    let id = stalled_payment_is_told(bob).await;
 
     town.world.guardians[1].start().await.unwrap();
-    let history = bob.json(&["history", "--limit", "1"]).await;
-    let id = history["operations"][0]["operation_id"].as_str().unwrap();
-    let shown = bob.json(&["show", id, "--wait"]).await;
+    let shown = bob.json(&["show", &id, "--wait"]).await;
     assert_eq!(shown["operation"]["state"], "succeeded", "{shown}");
+    assert_eq!(shown["stalled"], json!([]), "{shown}");
+    assert_eq!(bob.json(&["balance"]).await["stalled"], json!([]));
     stranger.json(&join[..2]).await;
     town.assert_accounted_for(&[alice, bob]).await;
     town.world.guardians[2].start().await.unwrap();
+}
+
+/// Of the newest operation, while too few guardians are there; returns its id.
+async fn stalled_payment_is_told(bob: &Moneta) -> String {
+    let history = poll_until("a payment that takes long", PATIENCE, async || {
+        let history = bob.json(&["history", "--limit", "1"]).await;
+        Ok(match history["stalled"].as_array().is_some_and(|stalled| !stalled.is_empty()) {
+            true => Probe::Ready(history),
+            false => Probe::Waiting(history.to_string()),
+        })
+    })
+    .await
+    .unwrap();
+    let id = history["operations"][0]["operation_id"].as_str().unwrap().to_owned();
+    let info = bob.json(&["info"]).await;
+    for stalled in [
+        &history["stalled"],
+        &bob.json(&["balance"]).await["stalled"],
+        &bob.json(&["show", &id]).await["stalled"],
+        &info["federation"]["stalled"],
+    ] {
+        assert_eq!(stalled[0]["operation_id"], id, "{stalled}");
+        assert!(stalled[0]["for_s"].as_u64().unwrap() >= 10, "{stalled}");
+    }
+    let text = bob.run(&["balance"]).await.out;
+    assert!(text.contains("Not accepted for") && text.contains("Nothing is lost"), "{text}");
+    id
 }
 
 async fn bitcoin_may_be_away_for_a_while(town: &mut Town, alice: &Moneta, bob: &Moneta) {
