@@ -55,14 +55,16 @@ pub(crate) fn coin(number: u64, amount: u64) -> Coin {
     Coin { number, amount, fee: 0, rule: Rule::Fine }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Vote {
     pub(crate) number: u64,
     pub(crate) rule: Rule,
+    /// Makes it long.
+    pub(crate) padding: Vec<u8>,
 }
 
 pub(crate) fn vote(number: u64) -> Vote {
-    Vote { number, rule: Rule::Fine }
+    Vote { number, rule: Rule::Fine, padding: Vec::new() }
 }
 
 /// The module.

@@ -2,18 +2,33 @@
 //!
 //! Crash contract. The outcome of an ended session is stored before its header is signed, and is
 //! what is signed after any restart. A signed session replaces it in the same commit.
+//!
+//! A session is one value in the store and one answer of the API, so it is bounded: see
+//! [`SESSION_LIMIT_BYTES`].
 
 use std::collections::BTreeMap;
 
 use bitcoin::secp256k1::schnorr::Signature;
 use moneta_core::{
-    AcceptedItem, PeerId, SessionHeader, SessionIndex, SessionOutcome, SessionStatusV2,
+    AcceptedItem, Encode, PeerId, SessionHeader, SessionIndex, SessionOutcome, SessionStatusV2,
     SignedSessionOutcome,
 };
 use moneta_module::server::Facts;
 use moneta_store::{Order, Read, StoreError, Write, WriteSet};
 
 use super::{Engine, Halt, Stop, tables};
+
+/// Most encoded bytes of accepted items in one session: 4,500,000. What would go beyond is
+/// postponed, by every guardian alike (docs/decisions/0015).
+///
+/// The tightest of the limits that an outcome meets is the answer of the API: 10 MiB of JSON for the
+/// reference's clients and ours (core.md 7.1), in which a session stands in hex, two characters for
+/// a byte: 5,242,880 bytes with nothing around them. Signatures add at most 66 bytes for each
+/// guardian. Decoding ends at 16,000,000 bytes (core.md 1.7).
+///
+/// Consensus rule: guardians that differ in it sign different sessions. Signed history is replayed
+/// without it.
+pub const SESSION_LIMIT_BYTES: u64 = 4_500_000;
 
 /// A session that has ended here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +234,20 @@ impl Engine {
         Ok(tables::RUNNING.last_key(state, &session)?.map_or(0, |(_, position)| position + 1))
     }
 
+    /// How many encoded bytes the accepted items of the running session have together.
+    pub fn running_bytes(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<u64, StoreError> {
+        if let Some(bytes) = tables::RUNNING_BYTES.get(state, &session)? {
+            return Ok(bytes);
+        }
+        // Nothing was accepted yet, or a release that did not count has begun the session.
+        let rows = tables::RUNNING.starting_with(state, &session, Order::Ascending);
+        rows.map(|row| Ok(size_bytes(&row?.1))).sum()
+    }
+
     fn running_items(
         &self,
         state: &dyn Read,
@@ -232,7 +261,13 @@ impl Engine {
         for position in 0..count as u64 {
             tables::RUNNING.remove(writes, &(session, position));
         }
+        tables::RUNNING_BYTES.remove(writes, &session);
     }
+}
+
+/// What an accepted item adds to its session's outcome.
+pub(super) fn size_bytes(item: &AcceptedItem) -> u64 {
+    item.to_bytes().len() as u64
 }
 
 fn ended(session: SessionIndex, outcome: SessionOutcome) -> Ended {

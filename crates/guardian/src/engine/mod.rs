@@ -9,6 +9,7 @@
 //!     transaction: inputs, signatures, outputs, funding   all or nothing
 //!     module item: the module's own rule                  all or nothing
 //! accepted items are appended to the running session; refused ones leave no trace
+//! items for which the session has no room are postponed, unjudged, and leave no trace either
 //! ```
 //!
 //! Invariants. The writes of one unit, its place in the session included, are one commit: after a
@@ -27,7 +28,7 @@ mod transaction;
 mod unit;
 
 pub use audit::AuditLine;
-pub use history::{Ended, ReplayError};
+pub use history::{Ended, ReplayError, SESSION_LIMIT_BYTES};
 pub use unit::{Processed, Unit, UnitError};
 
 use std::collections::BTreeMap;

@@ -33,6 +33,10 @@ pub(super) const NET: Table<ModuleInstanceId, [u8; 16]> = Table::new(0x06);
 /// The last session to which each guardian contributed an accepted item.
 pub(super) const LAST_CONTRIBUTION: Table<PeerId, SessionIndex> = Table::new(0x07);
 
+/// Encoded bytes of all accepted items of each session that has not ended yet; kept along the way
+/// with [`RUNNING`].
+pub(super) const RUNNING_BYTES: Table<SessionIndex, u64> = Table::new(0x08);
+
 /// The first byte of all keys of modules.
 const MODULES: u8 = 0xff;
 

@@ -10,6 +10,7 @@ use moneta_module::erased::Decoded;
 use moneta_module::server::{Facts, Fault, Processing};
 use moneta_store::{ScopedWrite, WriteSet};
 
+use super::history::{SESSION_LIMIT_BYTES, size_bytes};
 use super::transaction::{DecodedTransaction, Failure};
 use super::{Engine, Halt, Stop, tables};
 
@@ -41,6 +42,11 @@ pub struct Processed {
     pub transactions: Vec<TransactionId>,
     /// Transactions that were refused; whoever waits for one asks why by submitting it again.
     pub refused: Vec<TransactionId>,
+    /// Items that the session has no room for ([`SESSION_LIMIT_BYTES`]). Nothing was decided about
+    /// them: they are to be ordered again in a later session.
+    pub postponed: Vec<ConsensusItem>,
+    /// Encoded bytes of all items accepted in the session so far.
+    pub session_bytes: u64,
 }
 
 struct DecodedItem {
@@ -134,6 +140,7 @@ impl Engine {
     }
 
     /// Processes the unit at `position` of `session`, which must be the next one, into `writes`.
+    /// What does not fit into the session is postponed; smaller items behind it may still fit.
     ///
     /// Errors: [`Stop`]; `writes` is unchanged then.
     pub fn process_unit(
@@ -146,12 +153,19 @@ impl Engine {
     ) -> Result<Processed, Stop> {
         let mut of_unit = writes.child();
         let mut next = self.running_len(&of_unit, session)?;
-        let mut processed = Processed::default();
+        let session_bytes = self.running_bytes(&of_unit, session)?;
+        let mut processed = Processed { session_bytes, ..Processed::default() };
         for unit_item in &unit.items {
+            let item = AcceptedItem { item: unit_item.item.clone(), peer: unit.creator };
+            let grown = processed.session_bytes + size_bytes(&item);
+            if grown > SESSION_LIMIT_BYTES {
+                processed.postponed.push(item.item);
+                continue;
+            }
             if self.process_item(&mut of_unit, unit.creator, unit_item, facts)? {
-                let item = AcceptedItem { item: unit_item.item.clone(), peer: unit.creator };
                 tables::RUNNING.insert(&mut of_unit, &(session, next), &item);
                 next += 1;
+                processed.session_bytes = grown;
                 processed.accepted.push(item);
                 if let Value::Transaction(transaction) = &unit_item.value {
                     processed.transactions.push(transaction.txid);
@@ -162,6 +176,7 @@ impl Engine {
         }
         if !processed.accepted.is_empty() {
             tables::LAST_CONTRIBUTION.insert(&mut of_unit, &unit.creator, &session);
+            tables::RUNNING_BYTES.insert(&mut of_unit, &session, &processed.session_bytes);
             self.check_solvency(&of_unit)?;
         }
         tables::PROGRESS.insert(&mut of_unit, &session, &(position + 1));

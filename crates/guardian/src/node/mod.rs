@@ -38,6 +38,7 @@ mod gossip;
 mod latecomers;
 mod ordering;
 mod peers;
+mod postponed;
 mod proposals;
 mod setup;
 mod shared;
@@ -100,11 +101,21 @@ pub struct Pace {
     pub chain_poll: Duration,
     /// Between two broadcasts of transactions that are not confirmed yet.
     pub rebroadcast: Duration,
+    /// Accepted bytes at which a session is marked for closing, so that it ends before the engine
+    /// postpones anything ([`crate::engine::SESSION_LIMIT_BYTES`]).
+    pub session_bytes: u64,
     /// How long the node stays up after the session of a scheduled shutdown.
     pub shutdown_grace: Duration,
     /// Consensus.
     pub consensus: moneta_consensus::Pacing,
 }
+
+/// 3.5 MB, a megabyte below the engine's limit. Until the close marks of a threshold are ordered,
+/// some twelve rounds pass, in which every guardian may add a unit of 50,000 bytes: 2.4 MB at four
+/// guardians. A thousand payments in a second, one kilobyte each, add a tenth of that, whatever the
+/// number of guardians, since a payment is accepted once. What goes beyond, such as a backlog of
+/// ordered batches, is postponed.
+const SESSION_BYTES: u64 = 3_500_000;
 
 impl Default for Pace {
     fn default() -> Self {
@@ -113,6 +124,7 @@ impl Default for Pace {
             chain_poll: Duration::from_secs(5),
             rebroadcast: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(60),
+            session_bytes: SESSION_BYTES,
             consensus: moneta_consensus::Pacing::default(),
         }
     }
@@ -130,6 +142,7 @@ impl Pace {
             chain_poll: Duration::from_millis(100),
             rebroadcast: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(2),
+            session_bytes: SESSION_BYTES,
             consensus,
         }
     }

@@ -12,13 +12,17 @@ use bitcoin::secp256k1::schnorr::Signature;
 use futures::FutureExt;
 use moneta_consensus::{Event, Events};
 use moneta_core::session::SignerRule;
-use moneta_core::{PeerId, SessionHeader, SessionIndex, SignedSessionOutcome, TransactionId};
+use moneta_core::{
+    ConsensusItem, PeerId, SessionHeader, SessionIndex, SignedSessionOutcome, Transaction,
+    TransactionId,
+};
 use moneta_module::server::{Facts, Need};
 use moneta_store::WriteSet;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::entry::{Entry, Way};
+use super::postponed::Postponed;
 use super::shared::Node;
 use super::signatures::Signatures;
 use super::signing::SignatureMessage;
@@ -51,6 +55,8 @@ pub(super) struct Ordering {
     pending: VecDeque<Event>,
     /// Of sessions that are not signed yet.
     signatures: Signatures,
+    /// Of ours, from sessions that had no room.
+    postponed: Postponed,
     /// The signatures of the last signed session, for peers that are behind by a moment.
     last_signed: Option<(SessionIndex, BTreeMap<PeerId, Signature>)>,
 }
@@ -68,9 +74,12 @@ enum Paused {
 struct Consequences {
     refused: Vec<TransactionId>,
     transactions: Vec<TransactionId>,
+    postponed: Vec<(SessionIndex, Transaction)>,
     verdicts: Vec<(PeerId, bool)>,
     ended: Vec<SessionHeader>,
     accepted: bool,
+    /// The session has what it may have: it is to be closed.
+    full: bool,
 }
 
 impl Ordering {
@@ -81,6 +90,7 @@ impl Ordering {
             facts: Facts::default(),
             pending: VecDeque::new(),
             signatures: Signatures::new(keys),
+            postponed: Postponed::default(),
             last_signed: None,
         }
     }
@@ -230,7 +240,13 @@ impl Ordering {
                 let processed =
                     engine.process_unit(writes, session, *position, unit, &self.facts)?;
                 consequences.accepted |= !processed.accepted.is_empty();
-                consequences.verdicts.push((creator, !processed.accepted.is_empty()));
+                // A batch that had no room is nobody's fault.
+                let fine = !processed.accepted.is_empty() || !processed.postponed.is_empty();
+                consequences.verdicts.push((creator, fine));
+                consequences.full |= processed.session_bytes >= self.node.pace.session_bytes;
+                if creator == self.node.me() {
+                    consequences.postponed.extend(transactions(session, processed.postponed));
+                }
                 consequences.transactions.extend(processed.transactions);
                 consequences.refused.extend(processed.refused);
             }
@@ -269,6 +285,14 @@ impl Ordering {
         for txid in &consequences.transactions {
             self.node.queued.remove(txid);
         }
+        if consequences.full
+            && let Some(broadcast) = self.node.broadcast()
+        {
+            broadcast.close_session();
+        }
+        for (session, transaction) in consequences.postponed {
+            self.postponed.keep(&self.node, session, transaction);
+        }
         for txid in consequences.refused {
             self.node.queued.remove(&txid);
             // Whoever submitted it asks again and learns why.
@@ -280,6 +304,7 @@ impl Ordering {
             self.node.proposals_due.notify_one();
         }
         for header in consequences.ended {
+            self.postponed.propose_again(&self.node, header.index)?;
             self.sign(header)?;
         }
         Ok(())
@@ -411,6 +436,7 @@ impl Ordering {
             }
         }
         self.facts.blocks.clear();
+        self.postponed.propose_again(&node, session)?;
         self.finished(session, signed.signatures);
         node.state_changed.notify_one();
         node.proposals_due.notify_one();
@@ -451,6 +477,17 @@ async fn next(events: &mut Option<Events>) -> Option<Event> {
 fn differs(peer: PeerId, session: SessionIndex) {
     warn!(target: "moneta::node", %peer, %session, "a signature does not fit the session as it \
         ended here; that guardian or this one is wrong about it");
+}
+
+fn transactions(
+    session: SessionIndex,
+    items: Vec<ConsensusItem>,
+) -> impl Iterator<Item = (SessionIndex, Transaction)> {
+    // What modules wanted ordered, they want still.
+    items.into_iter().filter_map(move |item| match item {
+        ConsensusItem::Transaction(transaction) => Some((session, transaction)),
+        _ => None,
+    })
 }
 
 fn decode(node: &Node, event: &Event) -> Option<Unit> {

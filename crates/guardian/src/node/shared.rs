@@ -120,7 +120,8 @@ impl Node {
 /// Transactions that this guardian has handed to consensus and that were not ordered since, so
 /// that many callers with the same transaction do not have it ordered many times.
 ///
-/// Bounded by the queue of consensus: an entry goes when a copy of the transaction is ordered.
+/// Bounded by the queue of consensus and by what is postponed: an entry goes when a copy of the
+/// transaction is ordered and judged.
 #[derive(Default)]
 pub(crate) struct Queued(Mutex<HashSet<TransactionId>>);
 

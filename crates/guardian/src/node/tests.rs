@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod crowded;
 mod latecomer;
 mod liar;
 mod restored;
