@@ -75,6 +75,22 @@ async fn bitcoind_tells_the_chain() {
     assert!(matches!(conflict, ChainError::Rejected { .. }), "{conflict}");
 }
 
+/// A withdrawal may pay any fee above the required one, and everything after it spends its change:
+/// one that the node refused for its fee stopped all withdrawals and claims for good.
+#[tokio::test]
+async fn transaction_with_a_large_fee_reaches_the_mempool() {
+    let Some(node) = BitcoindProcess::start().await else { return };
+    let source = with_cookie(&node);
+    node.mine(101).await;
+    let first = source.block_hash(1).await.unwrap();
+    let coinbase = source.block(&first).await.unwrap().txdata[0].clone();
+    // 0.2 BTC for some 100 vbytes: 2 BTC per kvB.
+    let generous = spend(&coinbase, 20_000_000);
+    source.broadcast(&generous).await.unwrap();
+    let pool = node.cli("getrawmempool", json!([])).await.unwrap();
+    assert_eq!(pool, json!([generous.compute_txid().to_string()]));
+}
+
 #[tokio::test]
 async fn cookie_is_read_again_after_a_restart_of_bitcoind() {
     let Some(mut node) = BitcoindProcess::start().await else { return };

@@ -1,10 +1,11 @@
 //! The bitcoin side of a guardian: the view of the chain, blocks on request, broadcasts.
 
-use std::collections::HashSet;
 use std::collections::btree_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitcoin::Txid;
 use moneta_module::server::{ChainStatus, Facts, Need};
 use moneta_net::Backoff;
 use moneta_net::chain::{ChainError, is_chain_of};
@@ -25,6 +26,7 @@ pub(super) async fn watch(node: Arc<Node>) -> Result<(), NodeError> {
     let mut polls = tokio::time::interval(node.pace.chain_poll);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sent = HashSet::new();
+    let mut rejected = HashMap::new();
     let mut next_repeat = Instant::now() + node.pace.rebroadcast;
     loop {
         tokio::select! {
@@ -52,7 +54,7 @@ pub(super) async fn watch(node: Arc<Node>) -> Result<(), NodeError> {
             sent.clear();
             next_repeat = Instant::now() + node.pace.rebroadcast;
         }
-        broadcast(&node, &mut sent).await;
+        broadcast(&node, &mut sent, &mut rejected).await;
     }
 }
 
@@ -91,8 +93,9 @@ async fn look(node: &Node) -> Option<ChainStatus> {
     }
 }
 
-/// Broadcasts what was not yet, and notes it in `sent`.
-async fn broadcast(node: &Node, sent: &mut HashSet<bitcoin::Txid>) {
+/// Broadcasts what was not yet, and notes it in `sent`; of what the source rejects, the reason goes
+/// into `rejected` and, when it is a new one, to the operator.
+async fn broadcast(node: &Node, sent: &mut HashSet<Txid>, rejected: &mut HashMap<Txid, String>) {
     let transactions = match node.engine.broadcasts(&node.store.snapshot()) {
         Ok(transactions) => transactions,
         Err(error) => {
@@ -100,14 +103,26 @@ async fn broadcast(node: &Node, sent: &mut HashSet<bitcoin::Txid>) {
             return;
         }
     };
-    for transaction in transactions {
-        let txid = transaction.compute_txid();
+    let transactions: Vec<_> = transactions
+        .into_iter()
+        .map(|transaction| (transaction.compute_txid(), transaction))
+        .collect();
+    rejected.retain(|txid, _| transactions.iter().any(|(wanted, _)| wanted == txid));
+    for (txid, transaction) in transactions {
         if !sent.insert(txid) {
             continue;
         }
         match node.chain.broadcast(&transaction).await {
             Ok(()) => debug!(target: "moneta::chain", %txid, "broadcast"),
-            // Mined or known already, most likely; if not, it is sent again with all others.
+            // Mined and spent already, at best. If not, all withdrawals after it wait with it.
+            Err(ChainError::Rejected { reason }) => {
+                if rejected.get(&txid) != Some(&reason) {
+                    warn!(target: "moneta::chain", %txid, %reason, "a transaction of the \
+                        federation is rejected by the bitcoin source");
+                    rejected.insert(txid, reason);
+                }
+            }
+            // It is sent again with all others.
             Err(error) => debug!(target: "moneta::chain", %txid, %error, "not broadcast"),
         }
     }

@@ -30,6 +30,10 @@ const ANSWER_BYTES: usize = 2 * MAX_BLOCK_BYTES + 64 * 1024;
 /// No feerate is above this; 0.1 BTC per kvB.
 const MAX_FEERATE_SAT_PER_KVB: f64 = 10_000_000.0;
 
+/// `maxfeerate` of `sendrawtransaction` that accepts every fee; without it a node refuses what pays
+/// more than 0.1 BTC per kvB.
+const NO_MAX_FEERATE: u32 = 0;
+
 /// How to log in to bitcoind.
 pub enum Credentials {
     /// `rpcuser` and `rpcpassword`, or a pair from `rpcauth`.
@@ -310,7 +314,9 @@ impl ChainSource for Bitcoind {
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<(), ChainError> {
         let text = bitcoin::consensus::encode::serialize_hex(transaction);
-        match self.try_call::<String>("sendrawtransaction", json!([text])).await {
+        // No limit of the fee: the federation has decided about it, and all that follow spend the
+        // change. With the node's own limit, one that pays much would stop them all.
+        match self.try_call::<String>("sendrawtransaction", json!([text, NO_MAX_FEERATE])).await {
             Ok(_txid) => Ok(()),
             Err(Failure::Rpc(error)) if error.code == code::ALREADY_MINED => Ok(()),
             Err(failure) => Err(failure.into()),
