@@ -2,7 +2,7 @@
 //!
 //! Not ordered by consensus: each guardian keeps what it was given. Anybody may leave one under as
 //! many ids as he likes, so the sum of all is bounded; at the bound ids that are known may still
-//! replace theirs, new ones are refused.
+//! replace theirs by what is no longer, anything else is refused.
 //!
 //! Source: docs/protocol/core.md, section 9.6; docs/protocol/guardian.md, section 8.
 
@@ -39,7 +39,8 @@ pub(super) fn keep(
     let before = tables::BACKUP_BYTES.get(state, &())?.unwrap_or(0);
     let freed = known.as_ref().map_or(0, |known| cost(&known.data));
     let after = before.saturating_sub(freed) + cost(&backup.request.payload);
-    if known.is_none() && after > limit_bytes {
+    // Whoever is known may not grow either: empty backups cost little, and all could grow at once.
+    if after > limit_bytes && after > before {
         return Ok(Err(ApiError::internal("This guardian has no room for more backups")));
     }
     tables::BACKUP_BYTES.insert(state, &(), &after);
@@ -113,16 +114,21 @@ mod tests {
         put(backup(1, 131_072, 101)).unwrap();
     }
 
+    /// A known backup could grow beyond the bound: a million empty ones, replaced by the largest, were
+    /// 128 GB, and a full disk stops the guardian.
     #[test]
-    fn full_guardian_takes_newer_backups_of_those_it_knows_only() {
+    fn full_guardian_takes_newer_backups_that_are_no_longer_and_nothing_else() {
         let store = Memory::store();
         let limit = 2 * (100 + COST_BYTES) + 50;
         put(&store, backup(1, 100, 1), limit).unwrap();
         put(&store, backup(2, 100, 1), limit).unwrap();
         let full = "This guardian has no room for more backups";
         refused(put(&store, backup(3, 0, 1), limit), 500, full);
-        put(&store, backup(1, 300, 2), limit).unwrap();
-        put(&store, backup(1, 0, 3), limit).unwrap();
+        refused(put(&store, backup(1, 300, 2), limit), 500, full);
+        put(&store, backup(1, 150, 2), limit).unwrap();
+        refused(put(&store, backup(2, 101, 2), limit), 500, full);
+        put(&store, backup(1, 150, 3), limit).unwrap();
+        put(&store, backup(1, 0, 4), limit).unwrap();
         refused(put(&store, backup(3, 101, 1), limit), 500, full);
         put(&store, backup(3, 0, 1), limit).unwrap();
     }
