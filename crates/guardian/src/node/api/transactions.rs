@@ -62,6 +62,10 @@ async fn submit(
     node: &Arc<Node>,
     transaction: &Transaction,
 ) -> Result<SubmissionOutcome, ApiError> {
+    // Legal in consensus (core.md 3.2), but free, and kept by everybody for ever.
+    if transaction.inputs.is_empty() && transaction.outputs.is_empty() {
+        return Err(ApiError::bad_request("The transaction is empty"));
+    }
     let txid = transaction.txid();
     let deadline = Instant::now() + LONG_POLL;
     loop {

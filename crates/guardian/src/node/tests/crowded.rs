@@ -37,6 +37,20 @@ async fn size(world: &World, session: u64) -> u64 {
     world.outcome(0, session).await.to_bytes().len() as u64
 }
 
+/// Everybody keeps a transaction for ever, and nothing limits those that cost nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_transaction_is_not_taken() {
+    let story = async {
+        let world = World::alone(Place(9), short_sessions()).await;
+        let refused = world.submit(0, &transaction(&[], &[])).await.unwrap_err();
+        assert!(refused.to_string().contains("The transaction is empty"), "{refused}");
+        let paid = transaction(&[coin(1, 500)], &[]);
+        assert_eq!(world.submit(0, &paid).await.unwrap().0, Ok(paid.txid()));
+        world.end().await;
+    };
+    tokio::time::timeout(Duration::from_secs(60), story).await.unwrap();
+}
+
 /// The engine has to postpone, since nothing ends the session before it is full. Nobody's transaction
 /// is lost or refused for that.
 #[tokio::test(flavor = "multi_thread")]
