@@ -123,7 +123,9 @@ pub(super) async fn run(
         None if size.total() == 1 => Some(enter_alone(dir, &node, &entry).await?),
         events => events,
     };
-    gossip::introduce_self(&node)?;
+    if !node.doubt.is_open() {
+        gossip::introduce_self(&node)?;
+    }
     dir.write_json(CLIENT_FILE, &node.client_config)?;
     match invite_code(&node) {
         Ok(invite) => dir.write(INVITE_FILE, invite.as_bytes())?,

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::files::{DataDir, FRESH_FILE};
 use super::shared::Node;
-use super::{NodeError, peers, tables};
+use super::{NodeError, gossip, peers, tables};
 
 /// Consensus' own files.
 pub(super) const UNITS: &str = "units";
@@ -88,6 +88,9 @@ impl Entry {
         // Cannot be open already: only a guardian in doubt comes here, and once.
         let _ = node.consensus.set(broadcast);
         node.doubt.settle();
+        // By now the others have told what it said of itself before; only what nobody knows is new.
+        gossip::introduce_self(node)?;
+        node.news.notify_one();
         Ok(Some(events))
     }
 

@@ -34,7 +34,9 @@ pub(super) struct News {
     metadata: BTreeMap<PeerId, SignedGuardianMetadata>,
 }
 
-/// Signs what is missing about this guardian itself, at every start.
+/// Signs what is missing about this guardian itself, at every start; at that of a restored one when
+/// its doubt has ended. Before, it does not know whether it has moved since its configuration was
+/// made, and metadata signed now would win over its true address everywhere.
 pub(super) fn introduce_self(node: &Node) -> Result<(), StoreError> {
     let me = node.me();
     let Some(endpoint) = node.config.consensus.api_endpoints.get(&me) else { return Ok(()) };

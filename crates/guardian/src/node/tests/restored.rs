@@ -1,10 +1,11 @@
 //! A guardian restored from its backup must not speak where its former self may have spoken.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moneta_core::SessionIndex;
-use serde_json::Value;
+use moneta_core::api::endpoint;
+use moneta_core::{GuardianMetadata, SessionIndex};
+use serde_json::{Value, json};
 
 use super::world::{LOOK, Place, World};
 use crate::node::{NodeError, Pace};
@@ -106,6 +107,45 @@ async fn restored_guardian_is_silent_where_its_former_self_may_have_spoken() {
             }
         }
         assert!(items >= 2, "{items}");
+        world.end().await;
+    };
+    tokio::time::timeout(PATIENCE, story).await.unwrap();
+}
+
+/// A guardian that had moved lost its machine. Restored, it signed metadata with the address of its
+/// configuration, newer than what all others held, and every wallet asked at the old address again.
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_guardian_stays_where_it_had_moved_to() {
+    let story = async {
+        let mut world = World::of_four(Place(10), short_sessions()).await;
+        let place = world.place;
+        let backup = world.backup(LOST).await;
+        let metadata = async |index| {
+            let all = place.call(index, endpoint::GUARDIAN_METADATA, Value::Null).await.unwrap();
+            all[LOST.to_string()].clone()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let moved = GuardianMetadata {
+            api_urls: vec!["ws://moved.example.com/".parse().unwrap()],
+            pkarr_id_z32: "abc".to_owned(),
+            timestamp_secs: now + 1,
+            iroh_next_endpoint: None,
+        };
+        let moved = place.call(LOST, endpoint::SIGN_GUARDIAN_METADATA, json!(moved)).await.unwrap();
+        while metadata(0).await != moved || metadata(1).await != moved {
+            tokio::time::sleep(LOOK).await;
+        }
+        world.await_sessions(0, 1).await;
+        world.stop(LOST).await;
+        world.restore(LOST, &backup);
+        // What it would sign at its start would be the newest.
+        while SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() <= now + 1 {
+            tokio::time::sleep(LOOK).await;
+        }
+        world.start(LOST);
+        world.status_until(LOST, |status| status["participation"] == "UnitFileMissing").await;
+        assert_eq!(metadata(LOST).await, moved);
+        assert_eq!(metadata(0).await, moved);
         world.end().await;
     };
     tokio::time::timeout(PATIENCE, story).await.unwrap();
