@@ -1,4 +1,4 @@
-//! Sessions: how they end, how they are signed, and how a guardian that was away replays them.
+//! Sessions: how they end and how they are signed.
 //!
 //! Crash contract. The outcome of an ended session is stored before its header is signed, and is
 //! what is signed after any restart. A signed session replaces it in the same commit.
@@ -13,10 +13,9 @@ use moneta_core::{
     AcceptedItem, Encode, PeerId, SessionHeader, SessionIndex, SessionOutcome, SessionStatusV2,
     SignedSessionOutcome,
 };
-use moneta_module::server::Facts;
 use moneta_store::{Order, Read, StoreError, Write, WriteSet};
 
-use super::{Engine, Halt, Stop, tables};
+use super::{Engine, Halt, tables};
 
 /// Most encoded bytes of accepted items in one session: 4,500,000. What would go beyond is
 /// postponed, by every guardian alike (docs/decisions/0015).
@@ -37,29 +36,6 @@ pub struct Ended {
     pub header: SessionHeader,
     /// Its items.
     pub outcome: SessionOutcome,
-}
-
-/// Why a signed session could not be replayed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReplayError {
-    /// The session is not the next one.
-    #[error("session {got} cannot be replayed, the next one is {next}")]
-    OutOfOrder {
-        /// The one that was given.
-        got: SessionIndex,
-        /// The one that is next.
-        next: SessionIndex,
-    },
-    /// Outside data is missing, or the guardian must halt.
-    #[error(transparent)]
-    Stop(#[from] Stop),
-}
-
-impl From<StoreError> for ReplayError {
-    fn from(error: StoreError) -> Self {
-        Self::Stop(error.into())
-    }
 }
 
 impl Engine {
@@ -156,75 +132,6 @@ impl Engine {
         tables::PROGRESS.remove(writes, &session);
     }
 
-    /// Applies a session that a threshold of guardians has signed; the caller has verified the
-    /// signatures. What this guardian processed of it before is compared, not repeated.
-    ///
-    /// Signatures do not fix the number of items (core.md 4.2): who gives the session may have
-    /// repeated its tail. What no guardian would have accepted a second time is left out again.
-    ///
-    /// Errors: [`Halt::Fork`] if the signed items are not what this guardian's own state leads to.
-    pub fn replay_session(
-        &self,
-        writes: &mut WriteSet<'_>,
-        session: SessionIndex,
-        signed: SignedSessionOutcome,
-        facts: &Facts,
-    ) -> Result<(), ReplayError> {
-        let next = self.session_count(writes)?;
-        if session != next {
-            return Err(ReplayError::OutOfOrder { got: session, next });
-        }
-        let fork = Stop::Halt(Halt::Fork { session });
-        let SignedSessionOutcome { session_outcome: given, signatures } = signed;
-        if let Some(mine) = tables::ENDED.get(writes, &session)? {
-            // Compared by what was signed: a list with a repeated tail has the same root as ours.
-            if mine != given && mine.header(session) != given.header(session) {
-                return Err(fork.into());
-            }
-            self.check_books(writes).map_err(Stop::Halt)?;
-            self.complete_session(writes, session, mine, signatures);
-            return Ok(());
-        }
-        let mine = self.running_items(writes, session)?;
-        let shorter = given.shorter_with_same_root();
-        for length in [given.items.len()].into_iter().chain(shorter) {
-            let Some(rest) = given.items[..length].strip_prefix(mine.as_slice()) else { continue };
-            let mut of_session = writes.child();
-            if !self.process_rest(&mut of_session, session, rest, facts)? {
-                continue;
-            }
-            self.check_books(&of_session).map_err(Stop::Halt)?;
-            self.forget_running(&mut of_session, session, mine.len());
-            let mut outcome = given;
-            outcome.items.truncate(length);
-            self.complete_session(&mut of_session, session, outcome, signatures);
-            let batch = of_session.into_batch();
-            writes.absorb(batch);
-            return Ok(());
-        }
-        Err(fork.into())
-    }
-
-    /// Applies what this guardian has not processed of a signed session; true if all of it was
-    /// accepted.
-    fn process_rest(
-        &self,
-        writes: &mut WriteSet<'_>,
-        session: SessionIndex,
-        rest: &[AcceptedItem],
-        facts: &Facts,
-    ) -> Result<bool, Stop> {
-        let Some(units) = self.decode_history(rest) else { return Ok(false) };
-        self.prepare(&units.iter().collect::<Vec<_>>());
-        for unit in &units {
-            if !self.process_whole(writes, unit, facts)? {
-                return Ok(false);
-            }
-            tables::LAST_CONTRIBUTION.insert(writes, &unit.creator, &session);
-        }
-        Ok(true)
-    }
-
     /// How many items the running session has so far.
     pub(super) fn running_len(
         &self,
@@ -248,7 +155,7 @@ impl Engine {
         rows.map(|row| Ok(size_bytes(&row?.1))).sum()
     }
 
-    fn running_items(
+    pub(super) fn running_items(
         &self,
         state: &dyn Read,
         session: SessionIndex,
@@ -257,7 +164,12 @@ impl Engine {
         rows.map(|row| Ok(row?.1)).collect()
     }
 
-    fn forget_running(&self, writes: &mut dyn Write, session: SessionIndex, count: usize) {
+    pub(super) fn forget_running(
+        &self,
+        writes: &mut dyn Write,
+        session: SessionIndex,
+        count: usize,
+    ) {
         for position in 0..count as u64 {
             tables::RUNNING.remove(writes, &(session, position));
         }

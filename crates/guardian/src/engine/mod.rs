@@ -21,6 +21,7 @@
 
 mod audit;
 mod history;
+mod replay;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ mod transaction;
 mod unit;
 
 pub use audit::AuditLine;
-pub use history::{Ended, ReplayError, SESSION_LIMIT_BYTES};
+pub use history::{Ended, SESSION_LIMIT_BYTES};
+pub use replay::{Replay, ReplayError};
 pub use unit::{Processed, Unit, UnitError};
 
 use std::collections::BTreeMap;

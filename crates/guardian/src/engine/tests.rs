@@ -473,6 +473,41 @@ fn replay_waits_for_outside_data_like_live_processing() {
     assert_eq!(late.everything(), live.everything());
 }
 
+/// A replay began anew at every vote for a block, and held the blocks of all votes before it: a day's
+/// blocks in one session were gigabytes, and the session was processed as often as it had votes.
+#[test]
+fn replay_goes_on_at_the_item_that_lacked_data_without_the_data_of_those_before() {
+    let genesis = Arc::new(bitcoin::constants::genesis_block(bitcoin::Network::Regtest));
+    let needy = |height| crate::testing::Vote { rule: Rule::NeedBlock(height), ..vote(height) };
+    let mut live = Guardian::new();
+    live.order(&[transaction_item(&exchange(1, 500))]).unwrap();
+    for height in 1..=30 {
+        live.facts.blocks.insert(height, genesis.clone());
+        live.order(&[vote_item(needy(height))]).unwrap();
+    }
+    let signed = live.sign(S0);
+    let late = Guardian::new();
+    let mut replay = late.engine.begin_replay(S0, signed);
+    for height in 1..=30 {
+        let snapshot = late.store.snapshot();
+        let mut facts = Facts::default();
+        // The block of the vote before alone does not help.
+        facts.blocks.insert(height - 1, genesis.clone());
+        let stopped = late.engine.replay(&snapshot, &mut replay, &facts);
+        let Err(ReplayError::Stop(Stop::Blocked(Need::Blocks { from, .. }))) = stopped else {
+            panic!("not blocked")
+        };
+        assert_eq!(from, height);
+        assert_eq!(replay.items_left() as u64, 31 - height);
+    }
+    let snapshot = late.store.snapshot();
+    let mut facts = Facts::default();
+    facts.blocks.insert(30, genesis);
+    let batch = late.engine.replay(&snapshot, &mut replay, &facts).unwrap();
+    late.store.commit(batch).unwrap();
+    assert_eq!(late.everything(), live.everything());
+}
+
 #[test]
 fn dropped_unit_is_not_looked_at_again() {
     let guardian = Guardian::new();

@@ -208,7 +208,8 @@ impl Engine {
         items.iter().map(decode).collect()
     }
 
-    /// Applies a unit of history; true if all of it was accepted.
+    /// Applies a unit of history, which is one item; true if it was accepted. If not, or if it stops,
+    /// nothing is written.
     pub(super) fn process_whole(
         &self,
         writes: &mut WriteSet<'_>,

@@ -417,27 +417,34 @@ impl Ordering {
             return Ok(false);
         }
         let mut last = None;
+        let signatures = signed.signatures.clone();
+        let mut replay = node.engine.begin_replay(session, signed);
+        let mut left = replay.items_left();
         loop {
             let need = tokio::task::block_in_place(|| {
                 let snapshot = node.store.snapshot();
-                let mut writes = WriteSet::new(&snapshot);
-                let replayed =
-                    node.engine.replay_session(&mut writes, session, signed.clone(), &self.facts);
-                match replayed {
-                    Ok(()) => self.commit(writes).map(|()| None),
+                match node.engine.replay(&snapshot, &mut replay, &self.facts) {
+                    Ok(batch) => self.commit(WriteSet::resume(&snapshot, batch)).map(|()| None),
                     Err(ReplayError::Stop(Stop::Blocked(need))) => Ok(Some(need)),
                     Err(ReplayError::Stop(Stop::Halt(halt))) => Err(halt.into()),
                     Err(ReplayError::OutOfOrder { .. }) => Err(Halt::Fork { session }.into()),
                 }
             });
             match need? {
-                Some(need) => self.fetch(need, &mut last).await,
+                Some(need) => {
+                    // A session may hold votes for a week of blocks: those of one at a time.
+                    if left != replay.items_left() {
+                        left = replay.items_left();
+                        self.facts.blocks.clear();
+                    }
+                    self.fetch(need, &mut last).await;
+                }
                 None => break,
             }
         }
         self.facts.blocks.clear();
         self.postponed.propose_again(&node, session)?;
-        self.finished(session, signed.signatures);
+        self.finished(session, signatures);
         node.state_changed.notify_one();
         node.proposals_due.notify_one();
         Ok(true)

@@ -1,0 +1,172 @@
+//! How a guardian that was away replays what the others have signed.
+//!
+//! A session is replayed item by item into one commit. It may stop at any item for outside data and
+//! goes on there, so that a session of many votes for blocks needs only those of one vote at a time.
+
+use std::collections::VecDeque;
+
+use moneta_core::{AcceptedItem, SessionIndex, SignedSessionOutcome};
+use moneta_module::server::Facts;
+use moneta_store::{Batch, Read, StoreError, WriteSet};
+
+use super::{Engine, Halt, Stop, Unit, tables};
+
+/// Why a signed session could not be replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The session is not the next one.
+    #[error("session {got} cannot be replayed, the next one is {next}")]
+    OutOfOrder {
+        /// The one that was given.
+        got: SessionIndex,
+        /// The one that is next.
+        next: SessionIndex,
+    },
+    /// Outside data is missing, or the guardian must halt.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+}
+
+impl From<StoreError> for ReplayError {
+    fn from(error: StoreError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+/// A signed session that is being replayed. Nothing of it is in the store before its end.
+pub struct Replay {
+    session: SessionIndex,
+    signed: SignedSessionOutcome,
+    /// How many of the items may have been signed, the likeliest first.
+    lengths: VecDeque<usize>,
+    /// How far it came with the first of these lengths.
+    attempt: Option<Attempt>,
+}
+
+struct Attempt {
+    /// What is not processed yet, one item each.
+    units: VecDeque<Unit>,
+    /// What the items before them wrote.
+    writes: Batch,
+}
+
+impl Replay {
+    /// How many items are left: whether two stops were for the same one.
+    pub fn items_left(&self) -> usize {
+        self.attempt.as_ref().map_or(usize::MAX, |attempt| attempt.units.len())
+    }
+}
+
+impl Engine {
+    /// Begins to apply a session that a threshold of guardians has signed; the caller has verified
+    /// the signatures.
+    ///
+    /// Signatures do not fix the number of items (core.md 4.2): who gives the session may have
+    /// repeated its tail. What no guardian would have accepted a second time is left out again.
+    pub fn begin_replay(&self, session: SessionIndex, signed: SignedSessionOutcome) -> Replay {
+        let given = &signed.session_outcome;
+        let lengths =
+            [given.items.len()].into_iter().chain(given.shorter_with_same_root()).collect();
+        Replay { session, signed, lengths, attempt: None }
+    }
+
+    /// Goes on with a replay, and returns all its writes when it is done. What this guardian
+    /// processed of the session before is compared, not repeated. `state` must be the same at every
+    /// call, but for what is no consensus state.
+    ///
+    /// Errors: [`Stop::Blocked`], after which it goes on where it was, given the data;
+    /// [`Halt::Fork`] if the signed items are not what this guardian's own state leads to.
+    pub fn replay(
+        &self,
+        state: &dyn Read,
+        replay: &mut Replay,
+        facts: &Facts,
+    ) -> Result<Batch, ReplayError> {
+        let session = replay.session;
+        let next = self.session_count(state)?;
+        if session != next {
+            return Err(ReplayError::OutOfOrder { got: session, next });
+        }
+        let fork = Stop::Halt(Halt::Fork { session });
+        if let Some(mine) = tables::ENDED.get(state, &session)? {
+            let given = &replay.signed.session_outcome;
+            // Compared by what was signed: a list with a repeated tail has the same root as ours.
+            if mine != *given && mine.header(session) != given.header(session) {
+                return Err(fork.into());
+            }
+            self.check_books(state).map_err(Stop::Halt)?;
+            let mut writes = WriteSet::new(state);
+            self.complete_session(&mut writes, session, mine, replay.signed.signatures.clone());
+            return Ok(writes.into_batch());
+        }
+        let mine = self.running_items(state, session)?;
+        while let Some(length) = replay.lengths.front().copied() {
+            if self.try_length(state, replay, length, &mine, facts)? {
+                let done = replay.attempt.take().map(|attempt| attempt.writes);
+                let mut writes = WriteSet::resume(state, done.unwrap_or_default());
+                self.check_books(&writes).map_err(Stop::Halt)?;
+                self.forget_running(&mut writes, session, mine.len());
+                let mut outcome = replay.signed.session_outcome.clone();
+                outcome.items.truncate(length);
+                let signatures = replay.signed.signatures.clone();
+                self.complete_session(&mut writes, session, outcome, signatures);
+                return Ok(writes.into_batch());
+            }
+            replay.lengths.pop_front();
+            replay.attempt = None;
+        }
+        Err(fork.into())
+    }
+
+    /// A replay that has all it needs from the beginning, into `writes`.
+    ///
+    /// Errors: as [`Engine::replay`]; nothing is written then.
+    pub fn replay_session(
+        &self,
+        writes: &mut WriteSet<'_>,
+        session: SessionIndex,
+        signed: SignedSessionOutcome,
+        facts: &Facts,
+    ) -> Result<(), ReplayError> {
+        let mut replay = self.begin_replay(session, signed);
+        let batch = self.replay(writes, &mut replay, facts)?;
+        writes.absorb(batch);
+        Ok(())
+    }
+
+    /// Applies what this guardian has not processed of the first `length` items; true if all of it was
+    /// accepted.
+    fn try_length(
+        &self,
+        state: &dyn Read,
+        replay: &mut Replay,
+        length: usize,
+        mine: &[AcceptedItem],
+        facts: &Facts,
+    ) -> Result<bool, Stop> {
+        let mut attempt = match replay.attempt.take() {
+            Some(attempt) => attempt,
+            None => {
+                let items = &replay.signed.session_outcome.items[..length];
+                let Some(rest) = items.strip_prefix(mine) else { return Ok(false) };
+                let Some(units) = self.decode_history(rest) else { return Ok(false) };
+                self.prepare(&units.iter().collect::<Vec<_>>());
+                Attempt { units: units.into(), writes: Batch::new() }
+            }
+        };
+        let mut writes = WriteSet::resume(state, std::mem::take(&mut attempt.writes));
+        let mut outcome = Ok(true);
+        while let Some(unit) = attempt.units.front() {
+            outcome = self.process_whole(&mut writes, unit, facts);
+            if !matches!(outcome, Ok(true)) {
+                break;
+            }
+            tables::LAST_CONTRIBUTION.insert(&mut writes, &unit.creator, &replay.session);
+            attempt.units.pop_front();
+        }
+        attempt.writes = writes.into_batch();
+        replay.attempt = Some(attempt);
+        outcome
+    }
+}
