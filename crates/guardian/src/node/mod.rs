@@ -264,7 +264,10 @@ async fn live(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), NodeError> {
     let config = match dir.read_config()? {
-        Some(config) => config,
+        Some(config) => {
+            setup::forget(dir)?;
+            config
+        }
         None => match setup::run(dir, &options, stop).await? {
             Some(config) => config,
             None => return Ok(()),

@@ -8,7 +8,7 @@
 //! * `keygen-sent/<guardian>`: own messages, written just before the configuration, for guardians
 //!   that come late to the end; see [`super::latecomers`].
 //!
-//! The first two are removed once the configuration is complete. If key generation fails, all is
+//! The first two are removed once the configuration is complete, at the next start if not before. If key generation fails, all is
 //! forgotten and the ceremony begins anew, with a new certificate; the reason is kept and shown.
 
 mod desk;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tracing::error;
 use zeroize::Zeroize;
 
-use super::files::{DataDir, SETUP_FILE};
+use super::files::{DataDir, FilesError, SETUP_FILE};
 use super::{NodeError, Options, latecomers};
 use crate::setup::ceremony::{Ceremony, Identity};
 use crate::setup::config::GuardianConfig;
@@ -132,8 +132,14 @@ async fn hold(
     let agreement = agreement.map_err(|error| KeygenError::Keys(error.message))?;
     let config = exchange::generate(dir, options, agreement, &state, stop).await?;
     if config.is_some() {
-        dir.remove(SETUP_FILE)?;
-        dir.remove_folder(KEYGEN_DIR)?;
+        forget(dir)?;
     }
     Ok(config)
+}
+
+/// Removes what only an unfinished ceremony needs; once there is a configuration. At every start, for
+/// a crash may have come between, and the seed in it is worth all other secrets.
+pub(super) fn forget(dir: &DataDir) -> Result<(), FilesError> {
+    dir.remove(SETUP_FILE)?;
+    dir.remove_folder(KEYGEN_DIR)
 }

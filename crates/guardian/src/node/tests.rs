@@ -4,6 +4,7 @@
 
 mod crowded;
 mod latecomer;
+mod leftovers;
 mod liar;
 mod restored;
 mod world;
