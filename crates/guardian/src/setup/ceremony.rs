@@ -18,6 +18,20 @@ pub struct Ceremony {
     started: bool,
 }
 
+/// Most guardians of a federation: the script that holds its bitcoin, a bare multisig, has room for 20
+/// keys. Known from the start, so that nobody learns it when all keys are generated.
+pub const MAX_GUARDIANS: usize = 20;
+
+fn check_count(guardians: usize) -> Result<(), String> {
+    match guardians > MAX_GUARDIANS {
+        true => Err(format!(
+            "A federation has at most {MAX_GUARDIANS} guardians, not {guardians}: the script that \
+             holds its bitcoin has room for no more keys"
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Set by `set_local_params`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Own {
@@ -93,6 +107,8 @@ impl Ceremony {
                 known.join(", ")
             )));
         }
+        let expected = params.federation_size.map_or(0, |size| size as usize);
+        check_count(expected).map_err(ApiError::bad_request)?;
         let missing = |what: &str| ApiError::bad_request(format!("{what} URL must be configured"));
         let api_url = identity.api_url.clone().ok_or_else(|| missing("Api"))?;
         let p2p_url = identity.p2p_url.clone().ok_or_else(|| missing("P2P"))?;
@@ -177,6 +193,7 @@ impl Ceremony {
         let own = &self.own.as_ref().ok_or_else(params_missing)?.code;
         let all: BTreeSet<&PeerSetupCode> =
             self.others.iter().chain(std::iter::once(own)).collect();
+        check_count(all.len()).map_err(ApiError::internal)?;
         let invalid = || ApiError::internal("The number of guardians is invalid");
         let size = FederationSize::new(all.len())
             .filter(|size| size.is_permitted_for_setup())

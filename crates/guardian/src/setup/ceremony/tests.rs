@@ -213,3 +213,22 @@ fn nothing_changes_once_key_generation_is_started() {
     ceremony.start(&identity(0)).unwrap();
     assert_eq!(ceremony, after);
 }
+
+/// Twenty-one guardians could do the whole ceremony, and learned at its last step that it was in vain.
+#[test]
+fn federation_of_more_guardians_than_its_script_holds_is_refused_before_keys_are_made() {
+    let text = "A federation has at most 20 guardians, not 21: the script that holds its bitcoin has \
+        room for no more keys";
+    let mut announced = Ceremony::default();
+    refused(announced.set_local_params(leader(21), &identity(0)), 400, text);
+    announced.set_local_params(leader(20), &identity(0)).unwrap();
+
+    // The leader of the others says nothing; this one has not entered its code.
+    let mut unannounced = ready(follower("guardian-0"));
+    for index in 1..=20 {
+        unannounced.add_peer(&code_of(index, |_| {})).unwrap();
+    }
+    refused(unannounced.start(&identity(0)), 500, text);
+    assert!(!unannounced.is_started());
+    assert_eq!(agreements(20).len(), 20);
+}
