@@ -7,6 +7,7 @@
 //! Source: docs/protocol/core.md, section 8.
 
 mod admin;
+mod gate;
 mod sessions;
 mod transactions;
 
@@ -28,6 +29,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use self::gate::Gate;
 use super::shared::Node;
 use super::{NodeError, gossip, peers, tables};
 
@@ -45,6 +47,10 @@ pub(super) struct NodeApi {
     client_config_json: Arc<RawValue>,
     version: Arc<RawValue>,
     names: BTreeSet<String>,
+    /// One backup at a time: each holds the store's only writer, which ordering needs, for two syncs.
+    backups: Gate,
+    /// A session is some megabytes to read and to write as text.
+    sessions: Gate,
 }
 
 impl NodeApi {
@@ -62,7 +68,8 @@ impl NodeApi {
                 names.insert(format!("module_{instance}_{}", endpoint.name));
             }
         }
-        Ok(Self { node, client_config, client_config_json, version, names })
+        let (backups, sessions) = (Gate::new(1), Gate::half_the_processors());
+        Ok(Self { node, client_config, client_config_json, version, names, backups, sessions })
     }
 }
 
@@ -141,10 +148,12 @@ impl ApiHandler for NodeApi {
             | endpoint::AWAIT_SESSION_OUTCOME
             | endpoint::AWAIT_SIGNED_SESSION_OUTCOME
             | endpoint::SESSION_STATUS
-            | endpoint::SIGNED_SESSION_STATUS => sessions::call(node, method, &request).await,
+            | endpoint::SIGNED_SESSION_STATUS => {
+                sessions::call(node, &self.sessions, method, &request).await
+            }
             endpoint::BACKUP => {
                 let backup: SignedBackupRequest = request.parse_params()?;
-                to_result(&admin::store_backup(node, backup)?)
+                to_result(&self.backups.run(|| admin::store_backup(node, backup)).await?)
             }
             endpoint::RECOVER => {
                 let id = request.parse_params()?;
