@@ -10,6 +10,9 @@ use super::calls::Asking;
 use super::tables::{FATES, Fate, StoredMachine};
 use crate::query::{Pace, Query};
 
+/// How long a machine that waited for a time lets somebody's payment go first: some round trips.
+const YIELD_MS: u64 = 250;
+
 /// A machine as the driver runs it. Everything but `stored` is rebuilt after a restart.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -20,6 +23,8 @@ pub(crate) struct Machine {
     paused_until: Option<Timestamp>,
     /// How often that happened in a row.
     repeats: u32,
+    /// Since when its time has come and it lets others go first.
+    yields_since: Option<Timestamp>,
     /// Whether it came from the store and was not looked at since.
     is_restored: bool,
 }
@@ -30,8 +35,9 @@ impl Machine {
     /// Errors: `Invariant` if the module cannot say for what.
     pub(crate) fn arm(stored: StoredMachine, module: &dyn AnyClient) -> Result<Self, Stop> {
         let wait = module.wait(&stored.state, stored.origin.as_ref())?;
-        let (asking, paused_until) = (None, None);
-        Ok(Self { stored, wait, asking, paused_until, repeats: 0, is_restored: false })
+        let (asking, paused_until, yields_since) = (None, None, None);
+        let (repeats, is_restored) = (0, false);
+        Ok(Self { stored, wait, asking, paused_until, repeats, yields_since, is_restored })
     }
 
     /// Marks the machine as found in the store.
@@ -106,6 +112,16 @@ impl Machine {
             self.asking = Some(Asking::new(query, method, params.clone()));
         }
         self.asking.as_mut()
+    }
+
+    /// Until when the machine lets a payment go first, though its time has come: work that nobody waits
+    /// for, such as searches, and that would hold up every step of the payment for some milliseconds.
+    pub(crate) fn yields_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let Wait { call: None, transaction: None, until: Some(_) } = &self.wait else {
+            return None;
+        };
+        let until = self.yields_since.get_or_insert(now).after_ms(YIELD_MS);
+        (now < until).then_some(until)
     }
 
     /// Lets the machine rest, since it cannot go on now, and returns its question, which is over.

@@ -10,6 +10,9 @@ use super::machine::Machine;
 use super::tables::{MACHINES, MachineId, StoredMachine};
 use super::turn::{Place, TurnHost};
 
+/// How long after an action of the user his next one, or a turn of it, may be expected.
+const BUSY_AFTER_ACT_MS: u64 = 250;
+
 impl Driver {
     pub(super) fn step_machine(&mut self, id: MachineId, now: Timestamp) -> Result<(), StoreError> {
         let owner = Owner::Machine(id);
@@ -21,7 +24,13 @@ impl Driver {
         }
         let snapshot = self.store.snapshot();
         let view = self.stage.over(&snapshot);
+        let busy = !self.submissions.is_empty()
+            || self.last_act.is_some_and(|at| now < at.after_ms(BUSY_AFTER_ACT_MS));
         match machine.outcome(&**module, &view, now) {
+            Ok(Some(Outcome::Due)) if busy && machine.yields_until(now).is_some() => {
+                self.agenda.set_timer(owner, machine.yields_until(now));
+                Ok(())
+            }
             Ok(Some(outcome)) => {
                 if let (Some(asking), Outcome::Answers(answers)) = (&machine.asking, &outcome) {
                     self.servers.note(answers.keys().copied(), asking.query.let_down());

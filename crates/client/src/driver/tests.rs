@@ -161,12 +161,12 @@ fn nobody_hears_of_a_turn_before_it_is_committed() {
     world.act(|_: &Bank, turn| turn.spawn(&Step::Timed { at_ms: 0 }));
     world.driver_mut().take_events();
     world.disk.strike(1, Fault::CrashBefore);
-    let now = world.now;
+    let now = world.now.after_ms(1_000);
     // The turn submits a transaction: neither its calls nor its events may be seen.
     assert!(world.driver_mut().poll(now).is_err());
     assert_eq!(world.driver_mut().take_events(), []);
     world.restart();
-    world.run();
+    world.run_for(1_000);
     assert_eq!(world.driver().balance().unwrap(), Msat(990), "the turn was taken again");
     assert_eq!(world.accepted.len(), 1);
 }
@@ -445,6 +445,29 @@ fn machine_wakes_at_its_time_and_not_before() {
     assert_eq!(world.driver().balance().unwrap(), Msat(1_000));
     world.run_for(5_000);
     assert_eq!(world.driver().balance().unwrap(), Msat(990));
+}
+
+/// Searches took turns of some ten milliseconds one after the other, and every step of a payment waited
+/// for one of them.
+#[test]
+fn machine_whose_time_has_come_lets_a_payment_go_first_and_not_for_ever() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|bank, turn| spend_later(bank, turn, Timestamp(world::START.0 + 5)));
+    world.run_for(200);
+    assert_eq!(world.driver().balance().unwrap(), Msat(1_000), "the user has just done something");
+    world.run_for(100);
+    assert_eq!(world.driver().balance().unwrap(), Msat(990));
+
+    world.guardians = vec![Guardian::Dead; 4];
+    world.act(|bank, turn| pay(bank, turn, 300, None)).unwrap();
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    let at = world.now.after_ms(5_000);
+    world.act(move |bank, turn| spend_later(bank, turn, at));
+    world.run_for(5_200);
+    assert_eq!(world.driver().pending().0, 1, "a transaction is under way");
+    world.run_for(100);
+    assert_eq!(world.driver().pending().0, 2, "it takes its turn all the same");
 }
 
 #[test]
