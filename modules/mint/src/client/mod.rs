@@ -66,11 +66,12 @@ use selection::{Counts, Terms};
 /// How many tweaks are kept ground: for a dozen transactions or two in a row, as each takes as many
 /// as it asks for notes of one denomination, mostly one to four.
 const TWEAK_STOCK: usize = 50;
-/// Hashes per turn of the grinder at most: a tweak is found in 65,536 on average, so that one turn in
-/// fifty brings none. A turn takes some milliseconds, during which the wallet does nothing else.
-const GRIND_ATTEMPTS: u32 = 1 << 18;
+/// Hashes per turn of the grinder: a tweak is found in 65,536 on average, so two in a turn, and in one of
+/// seven none. A turn takes some milliseconds, and as many again to commit, during which the wallet does
+/// nothing else; so few turns with something to show are better than many.
+const GRIND_ATTEMPTS: u32 = 1 << 17;
 /// The pause between two turns of the grinder, for others to get theirs.
-const GRIND_PAUSE_MS: u64 = 100;
+const GRIND_PAUSE_MS: u64 = 200;
 /// How often the grinder looks at a full stock.
 const GRIND_IDLE_MS: u64 = 60_000;
 
@@ -241,7 +242,7 @@ impl MintClient {
         }
         let start = random_number(turn.rng());
         let state = &mut *turn.state();
-        if let Some(tweak) = self.secrets.grind(start, GRIND_ATTEMPTS).next() {
+        for tweak in self.secrets.grind(start, GRIND_ATTEMPTS) {
             stock::put_tweak(state, &tweak);
         }
         Ok(Machine::Grinder(now.after_ms(GRIND_PAUSE_MS).0))
