@@ -17,8 +17,9 @@ use tokio::{
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_moneta");
 
-/// No command of these stories takes longer, on a loaded machine either.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// No command of these stories takes longer, on a loaded machine either. A recovery searches one address
+/// after the other, some seconds of a whole core each, and gets a tenth of one when others build beside it.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The program on one wallet folder.
 pub(crate) struct Moneta {
