@@ -256,6 +256,49 @@ async fn calls_above_the_bound_are_refused_and_the_bound_frees_itself() {
     server.shutdown().await;
 }
 
+/// Ten megabytes of `[0,0,0` became 160 in memory, for as long as a call may wait, and seven such calls
+/// took all a guardian has. The first two refusals come before anything is parsed.
+#[tokio::test]
+async fn large_parameters_of_waiting_calls_are_bounded_together() {
+    let limits = Limits { held_bytes: 1_000_000, ..Limits::operation() };
+    let (server, handler) = serve(limits, &[]).await;
+    let mut socket = RawWebSocket::connect(server.local_addr()).await;
+    let call = |id: u32, method: &str, extra: &str| {
+        let params = format!(r#"[{{"params":1,"extra":{extra}}}]"#);
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+    };
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+    let zeros = format!("[0{}]", ",0".repeat(3000));
+    socket.send(&call(1, "echo", &zeros)).await;
+    let refused = socket.receive_json().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(1), &json!(-32602)));
+    // 60 kB take 112 kB beyond what is free, so eight of them fit.
+    for id in 0..8 {
+        socket.send(&call(id, "hang", &text(60_000))).await;
+        handler.hanging.notified().await;
+    }
+    socket.send(&call(9, "echo", &text(60_000))).await;
+    let refused = socket.receive_json().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(9), &json!(BUSY_CODE)));
+    socket.send(&call(10, "echo", &text(3000))).await;
+    assert_eq!(socket.receive_json().await["result"], 1, "a payment is not refused for that");
+
+    drop(socket);
+    handler.dropped.notified().await;
+    let mut other = RawWebSocket::connect(server.local_addr()).await;
+    let mut id = 11;
+    loop {
+        // Polls what frees itself when the server has noticed that the other client is gone.
+        other.send(&call(id, "echo", &text(60_000))).await;
+        match &other.receive_json().await {
+            answer if answer["result"] == 1 => break,
+            _ => tokio::task::yield_now().await,
+        }
+        id += 1;
+    }
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn client_that_does_not_read_holds_few_answers() {
     let limits = Limits { in_flight_per_connection: 4, ..Limits::operation() };

@@ -1,7 +1,8 @@
 //! From one JSON-RPC call to one handler call.
 //!
-//! Bounds: a connection may have `in_flight_per_connection` calls open, the server `in_flight_total`.
-//! A call above either bound is answered at once with [`BUSY_CODE`], so the caller knows that nothing
+//! Bounds: a connection may have `in_flight_per_connection` calls open, the server `in_flight_total`,
+//! and the parameters of all of them may take `held_bytes` of memory, reckoned before they are parsed.
+//! A call above any bound is answered at once with [`BUSY_CODE`], so the caller knows that nothing
 //! happened and may ask again. A call counts until its answer was handed to the socket buffer, not only
 //! until the handler returned; answers waiting for a slow reader are part of the bound.
 
@@ -62,6 +63,9 @@ pub(crate) struct Shared {
     pub(crate) call_timeout: Duration,
     pub(crate) response_bytes: usize,
     pub(crate) in_flight_total: Arc<Semaphore>,
+    /// A permit is a byte.
+    pub(crate) held_bytes: Arc<Semaphore>,
+    pub(crate) held_per_call: usize,
     /// Becomes true when the server shuts down.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -118,6 +122,13 @@ impl Dispatch {
         };
         // Exactly one positional parameter; an object, none or two are refused alike.
         let envelope = params.as_ref().map_or("", |raw| raw.get());
+        let held_bytes = held_bytes(envelope).saturating_sub(FREE_BYTES);
+        if held_bytes > self.shared.held_per_call {
+            return MethodResponse::error(id, failure(INVALID_PARAMS_CODE, "Params are too large"));
+        }
+        let Some(held) = self.hold(held_bytes) else {
+            return MethodResponse::error(id, failure(BUSY_CODE, "Too many large requests"));
+        };
         let envelope = match serde_json::from_str::<(ApiRequest,)>(envelope) {
             Ok((envelope,)) => envelope,
             Err(error) => {
@@ -135,6 +146,7 @@ impl Dispatch {
         tokio::spawn(async move {
             let _ = sent.await;
             drop(permits);
+            drop(held);
         });
         response
     }
@@ -143,6 +155,11 @@ impl Dispatch {
         let own = self.in_flight.clone().try_acquire_owned().ok()?;
         let total = self.shared.in_flight_total.clone().try_acquire_owned().ok()?;
         Some((own, total))
+    }
+
+    fn hold(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes).ok()?;
+        self.shared.held_bytes.clone().try_acquire_many_owned(permits).ok()
     }
 
     async fn run(&self, method: &str, envelope: ApiRequest) -> Result<Arc<RawValue>, ApiError> {
@@ -166,6 +183,21 @@ impl Dispatch {
             },
         }
     }
+}
+
+/// What the parameters of every call may take without being counted: those of an ordinary payment, which
+/// must not be refused because somebody else sends large ones.
+pub(crate) const FREE_BYTES: usize = 8 * 1024;
+
+/// What one more value takes at most, in a list or an object, beside its text.
+const VALUE_BYTES: usize = 64;
+
+/// How much memory a call with these parameters takes while it is open, at most: the message as it
+/// came, the same again as strings, and for every value its place. `[0,0,0]` grows sixteenfold.
+fn held_bytes(params: &str) -> usize {
+    let starts_value = |byte: &u8| matches!(byte, b',' | b':' | b'[' | b'{');
+    let values = params.as_bytes().iter().filter(|byte| starts_value(byte)).count();
+    2 * params.len() + VALUE_BYTES * values
 }
 
 fn failure(code: i32, message: impl Into<String>) -> ErrorObjectOwned {

@@ -8,7 +8,8 @@
 //!   10 s, and sockets above the limit plus a small reserve are closed without a word;
 //! * a request above [`Limits::request_bytes`]: error -32007 (HTTP 413 for POST);
 //! * an answer above [`Limits::response_bytes`]: error -32008;
-//! * calls open above the limits: error -32009 at once, see [`super::ApiHandler`];
+//! * calls open above the limits, in number or in memory: error -32009 at once, see
+//!   [`super::ApiHandler`]; one whose parameters alone take an eighth of that memory: -32602;
 //! * a call above [`Limits::call_timeout`]: error -32000 `Request timeout`;
 //! * a client that reads no answers: we stop reading from it, and drop it after 30 s without progress;
 //! * a client that answers no ping for 40 s is dropped.
@@ -82,6 +83,9 @@ pub struct Limits {
     pub in_flight_per_connection: usize,
     /// Calls open at the same time on all connections together.
     pub in_flight_total: usize,
+    /// Bytes of memory that parameters of open calls may take, on all connections together. The first
+    /// [`super::dispatch::FREE_BYTES`] of each call are not counted.
+    pub held_bytes: usize,
     /// Time one call may take, long polls included. Handlers should end long polls a little earlier.
     pub call_timeout: Duration,
     /// Time between two pings to an open WebSocket.
@@ -97,12 +101,18 @@ impl Limits {
             // The page says 1000, which a thousand waiting wallets would fill: guardians and operators
             // come through the same port. Some 20 kB each, 40 MB in all.
             connections: 2048,
-            request_bytes: 10 * 1024 * 1024,
+            // The page says 10 MiB, which two thousand connections could make 20 GB of requests half
+            // read. The largest that a client sends is a recovery of ten thousand notes, 1 MB.
+            request_bytes: 2 * 1024 * 1024,
             response_bytes: 10 * 1024 * 1024,
             // A wallet in recovery keeps a few hundred calls open.
             in_flight_per_connection: 1024,
-            // Long polls are cheap; sixteen thousand of them are a few tens of megabytes.
+            // Long polls are cheap: sixteen thousand of them with small parameters are a few tens of
+            // megabytes, at most 128.
             in_flight_total: 16 * 1024,
+            // All that a small machine can spare: some three hundred of the largest transactions, or a
+            // hundred of the largest backups.
+            held_bytes: 64 * 1024 * 1024,
             call_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(10),
             silence: Duration::from_secs(40),
@@ -215,6 +225,8 @@ impl Port {
             call_timeout: limits.call_timeout,
             response_bytes: limits.response_bytes as usize,
             in_flight_total: Arc::new(Semaphore::new(limits.in_flight_total)),
+            held_bytes: Arc::new(Semaphore::new(limits.held_bytes)),
+            held_per_call: limits.held_bytes / 8,
             closing,
         });
         Self {
