@@ -1,8 +1,13 @@
 //! Takes connections from the peers that dial us and refuses everybody else.
+//!
+//! Who is a peer shows in the TLS handshake, and strangers can begin as many as they like. So at the
+//! bound a new connection is not turned away but takes the place of another: the oldest of the
+//! address that has the most. A peer's handshake takes some round trips; strangers would have to
+//! renew all of theirs, from as many addresses, in less time than that.
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,8 +16,8 @@ use moneta_core::PeerId;
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
+    sync::mpsc,
+    task::{AbortHandle, Id, JoinSet},
     time,
 };
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -20,8 +25,7 @@ use tracing::{debug, warn};
 
 use super::{tls::Pinned, warn::WarnLimit};
 
-/// Handshakes running at the same time beside two per peer. Strangers above that are closed unheard,
-/// peers among them dial again.
+/// Handshakes running at the same time beside two per peer.
 const SPARE_HANDSHAKES: usize = 32;
 
 /// Where the connections of each peer with a lower id go.
@@ -43,31 +47,79 @@ pub(super) async fn run(
     accepted: Accepted,
     handshake: Duration,
 ) {
-    let slots = Arc::new(Semaphore::new(2 * accepted.len() + SPARE_HANDSHAKES));
+    let mut greeted = Greeted::new(2 * accepted.len() + SPARE_HANDSHAKES);
     let acceptor = TlsAcceptor::from(config);
     let strangers = WarnLimit::default();
     let door = Arc::new(Door { acceptor, pinned, accepted, handshake, strangers });
     let mut handshakes = JoinSet::new();
     loop {
         let socket = tokio::select! {
-            Some(_) = handshakes.join_next() => continue,
+            Some(ended) = handshakes.join_next_with_id() => {
+                greeted.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
             socket = listener.accept() => socket,
         };
         match socket {
             Ok((socket, remote)) => {
-                if let Ok(slot) = slots.clone().try_acquire_owned() {
-                    let door = door.clone();
-                    handshakes.spawn(async move {
-                        door.greet(socket, remote).await;
-                        drop(slot);
-                    });
+                if let Some(pushed_out) = greeted.make_room() {
+                    pushed_out.abort();
                 }
+                let door = door.clone();
+                let greeting = handshakes.spawn(async move { door.greet(socket, remote).await });
+                greeted.began(source(remote.ip()), greeting);
             }
             Err(error) => {
                 warn!(target: "moneta::links", %error, "cannot accept a connection");
                 time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// The connections that are being greeted, oldest first.
+struct Greeted {
+    limit: usize,
+    running: Vec<(IpAddr, AbortHandle)>,
+}
+
+impl Greeted {
+    fn new(limit: usize) -> Self {
+        Self { limit, running: Vec::new() }
+    }
+
+    fn began(&mut self, source: IpAddr, greeting: AbortHandle) {
+        self.running.push((source, greeting));
+    }
+
+    fn ended(&mut self, greeting: Id) {
+        self.running.retain(|(_, running)| running.id() != greeting);
+    }
+
+    /// The one to end if there is no room for one more.
+    fn make_room(&mut self) -> Option<AbortHandle> {
+        if self.running.len() < self.limit {
+            return None;
+        }
+        let sources: Vec<IpAddr> = self.running.iter().map(|(source, _)| *source).collect();
+        let (_, greeting) = self.running.remove(most_crowded(&sources)?);
+        Some(greeting)
+    }
+}
+
+/// Where the first of those stands that occur most often.
+fn most_crowded(sources: &[IpAddr]) -> Option<usize> {
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    sources.iter().for_each(|source| *counts.entry(*source).or_default() += 1);
+    let most = counts.values().max()?;
+    sources.iter().position(|source| counts[source] == *most)
+}
+
+/// What counts as one address: whoever has an IPv6 address has 2^64 of them.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        address => address,
     }
 }
 
@@ -99,5 +151,22 @@ impl Door {
                 %remote, reason, held_back, "refused a connection to the guardian port"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn oldest_of_the_most_crowded_address_gives_way() {
+        let at = |text: &str| source(text.parse().unwrap());
+        let sources = [at("10.0.0.1"), at("2001:db8::1"), at("10.0.0.2"), at("2001:db8::2")];
+        assert_eq!(most_crowded(&sources), Some(1), "one network of many addresses");
+        assert_eq!(most_crowded(&sources[..3]), Some(0));
+        assert_eq!(most_crowded(&[]), None);
+        assert_eq!(at("::ffff:10.0.0.1"), at("10.0.0.1"));
     }
 }

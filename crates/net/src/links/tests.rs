@@ -164,6 +164,27 @@ async fn links_come_back_after_a_restart_of_either_side() {
     second.shutdown().await;
 }
 
+/// Some forty connections that say nothing, renewed now and then, kept every guardian with a higher id
+/// from being dialled after its restart.
+#[tokio::test]
+async fn strangers_that_say_nothing_do_not_keep_peers_out() {
+    let mut circle = Circle::new(2).await;
+    let port = circle.addresses[1].port;
+    let mut second = circle.setup(1);
+    second.timing.handshake = Duration::from_secs(600);
+    let (second, mut receiver) = GuardianLinks::start(second).unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    let (first, _receiver) = circle.start(0);
+    let heard = send_until_received(&first, 1, &mut receiver, b"hello");
+    tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap();
+    drop(strangers);
+    first.shutdown().await;
+    second.shutdown().await;
+}
+
 #[tokio::test]
 async fn stranger_is_refused_in_both_directions() {
     let mut circle = Circle::new(2).await;
