@@ -75,6 +75,8 @@ pub trait AnyServer: Send + Sync {
     ) -> Result<Option<Vec<u8>>, StoreError>;
     /// See [`ServerModule::prepare`].
     fn prepare(&self, inputs: &[&Decoded], outputs: &[&Decoded]);
+    /// See [`ServerModule::prepare_together`].
+    fn prepare_together(&self, inputs: &[&Decoded]) -> bool;
     /// See [`ServerModule::api_version`].
     fn api_version(&self) -> ApiVersion;
     /// See [`ServerModule::endpoints`].
@@ -173,6 +175,11 @@ impl<M: ServerModule> AnyServer for ErasedServer<M> {
         let inputs: Vec<_> = inputs.iter().filter_map(|value| value.0.downcast_ref()).collect();
         let outputs: Vec<_> = outputs.iter().filter_map(|value| value.0.downcast_ref()).collect();
         self.0.prepare(&inputs, &outputs);
+    }
+
+    fn prepare_together(&self, inputs: &[&Decoded]) -> bool {
+        let inputs: Vec<_> = inputs.iter().filter_map(|value| value.0.downcast_ref()).collect();
+        self.0.prepare_together(&inputs)
     }
 
     fn api_version(&self) -> ApiVersion {

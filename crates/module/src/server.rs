@@ -116,6 +116,14 @@ pub trait ServerModule: Send + Sync + 'static {
         let _ = (inputs, outputs);
     }
 
+    /// Like [`ServerModule::prepare`], for inputs of callers who do not vouch for each other: done
+    /// together if all are good, and given up at a cost known beforehand if one is bad. Returns false
+    /// then, and the caller prepares them apart.
+    fn prepare_together(&self, inputs: &[&Self::Input]) -> bool {
+        self.prepare(inputs, &[]);
+        true
+    }
+
     /// The highest API version, and with it every endpoint up to it.
     fn api_version(&self) -> ApiVersion;
 

@@ -49,6 +49,19 @@ pub fn verify_batch_with(items: &[BatchItem], workers: usize) -> Vec<bool> {
     verify_checks(&checks.collect::<Vec<_>>(), workers)
 }
 
+/// Whether all signatures are valid, on up to `workers` threads. One check, whatever the answer: who
+/// takes items from strangers knows what a bad one costs, and none of them is named.
+pub fn all_valid_with(items: &[BatchItem], workers: usize) -> bool {
+    let checks = items.iter().map(|(key, message, signature)| Check {
+        key: key.0,
+        message: message.0,
+        signature: signature.0,
+    });
+    let mut weighted = weigh(&checks.collect::<Vec<_>>());
+    weighted.sort_by_key(|item| item.group);
+    holds(&weighted, workers)
+}
+
 /// Whether each signature share is valid, in the order given. The verdicts are those of
 /// [`super::verify_share`]. Fastest with many messages per key.
 pub fn verify_share_batch(items: &[ShareBatchItem]) -> Vec<bool> {

@@ -24,7 +24,7 @@ mod values;
 mod tests;
 
 pub use batch::{
-    BatchItem, ShareBatchItem, verify_batch, verify_batch_with, verify_share_batch,
+    BatchItem, ShareBatchItem, all_valid_with, verify_batch, verify_batch_with, verify_share_batch,
     verify_share_batch_with,
 };
 pub use combine::{CombineError, Combined, combine, combine_public_keys, combine_verified};

@@ -59,6 +59,7 @@ fn one_bad_item_is_found_at_every_position() {
         items[bad].2 = Signature(items[bad].2.0.plus(&items[bad].1.0));
         let expected: Vec<bool> = (0..7).map(|position| position != bad).collect();
         assert_eq!(verify_batch(&items), expected, "bad item at {bad}");
+        assert!(!all_valid_with(&items, 2), "bad item at {bad}");
     }
 }
 
@@ -66,6 +67,7 @@ fn one_bad_item_is_found_at_every_position() {
 fn good_batches_of_every_size_pass_on_several_threads() {
     for size in [0, 1, 2, 5, 9, 80] {
         assert_eq!(verify_batch_with(&notes(size, 3), 2), vec![true; size]);
+        assert!(all_valid_with(&notes(size, 3), 2));
     }
 }
 

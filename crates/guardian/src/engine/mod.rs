@@ -21,6 +21,7 @@
 
 mod audit;
 mod history;
+mod submission;
 mod replay;
 mod tables;
 #[cfg(test)]
@@ -30,17 +31,17 @@ mod unit;
 
 pub use audit::AuditLine;
 pub use history::{Ended, SESSION_LIMIT_BYTES};
+pub use submission::{SubmissionError, Verdict};
 pub use replay::{Replay, ReplayError};
 pub use unit::{Processed, Unit, UnitError};
 
 use std::collections::BTreeMap;
 
 use moneta_core::{
-    CoreConsensusVersion, FederationSize, ModuleInstanceId, OutPoint, PeerId, SubmissionOutcome,
-    Transaction, TransactionId,
+    CoreConsensusVersion, FederationSize, ModuleInstanceId, OutPoint, PeerId, TransactionId,
 };
 use moneta_module::erased::AnyServer;
-use moneta_module::server::{Broken, ChainStatus, Facts, Need};
+use moneta_module::server::{Broken, ChainStatus, Need};
 use moneta_store::{Read, ScopedRead, StoreError};
 
 /// The module instances of a federation, and what the engine must know of the federation.
@@ -212,37 +213,6 @@ impl Engine {
         Ok(tables::ACCEPTED.get(state, &txid)?.map(|instances| instances.len()))
     }
 
-    /// Answers a submission against the current state, writing nothing: `Ok` if the transaction
-    /// was accepted before or would be accepted now, else the error that all guardians give.
-    ///
-    /// Errors: `Unknown` if it names a module or value this federation does not know (a bad
-    /// request, not a verdict), or [`Halt`].
-    pub fn check_submission(
-        &self,
-        state: &dyn Read,
-        transaction: &Transaction,
-    ) -> Result<SubmissionOutcome, SubmissionError> {
-        let txid = transaction.txid();
-        if self.is_accepted(state, txid)? {
-            return Ok(SubmissionOutcome(Ok(txid)));
-        }
-        let decoded = self.decode_transaction(transaction).map_err(SubmissionError::Unknown)?;
-        self.prepare_transaction(&decoded);
-        let mut writes = moneta_store::WriteSet::new(state);
-        match self.process_transaction(&mut writes, &decoded, &Facts::default()) {
-            Ok(_) => Ok(SubmissionOutcome(Ok(txid))),
-            Err(transaction::Failure::Refused(error)) => Ok(SubmissionOutcome(Err(*error))),
-            Err(transaction::Failure::Blocked(need)) => {
-                tracing::debug!(?need, "a transaction asked for outside data");
-                Err(SubmissionError::NotNow)
-            }
-            Err(transaction::Failure::Halt(Halt::Module { instance, broken })) => {
-                Err(SubmissionError::Behind { instance, broken })
-            }
-            Err(transaction::Failure::Halt(halt)) => Err(SubmissionError::Halt(halt)),
-        }
-    }
-
     /// Who contributed to which session last.
     pub fn last_contribution(
         &self,
@@ -250,36 +220,5 @@ impl Engine {
         peer: PeerId,
     ) -> Result<Option<moneta_core::SessionIndex>, StoreError> {
         tables::LAST_CONTRIBUTION.get(state, &peer)
-    }
-}
-
-/// Why a submission got no verdict.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubmissionError {
-    /// Refused: it does not decode with the modules of this federation.
-    #[error("the transaction does not decode: {0}")]
-    Unknown(UnitError),
-    /// Unavailable: try again.
-    #[error("the transaction cannot be checked right now")]
-    NotNow,
-    /// Unavailable: by this guardian's books the transaction cannot be, such as more notes spent than
-    /// issued. A guardian that is behind finds so in honest transactions that rest on what it has not
-    /// seen yet. Were its books wrong, it would halt when the transaction is ordered.
-    #[error("this guardian cannot judge the transaction before it has caught up with the others")]
-    Behind {
-        /// Which module.
-        instance: ModuleInstanceId,
-        /// What it found.
-        broken: Broken,
-    },
-    /// Broken: the guardian must halt.
-    #[error(transparent)]
-    Halt(Halt),
-}
-
-impl From<StoreError> for SubmissionError {
-    fn from(error: StoreError) -> Self {
-        Self::Halt(Halt::Store(error))
     }
 }

@@ -280,6 +280,23 @@ fn submission_is_judged_without_a_trace() {
 }
 
 #[test]
+fn submissions_checked_together_get_the_verdicts_they_get_alone() {
+    let guardian = Guardian::new();
+    let refused = transaction(&[Coin { rule: Rule::Refuse, ..coin(2, 5) }], &[coin(2, 5)]);
+    let broken = transaction(&[Coin { rule: Rule::Break, ..coin(3, 5) }], &[]);
+    let unfunded = transaction(&[coin(4, 5)], &[coin(4, 500)]);
+    // The first and the last spend the same coin: each could be accepted now.
+    let all = [exchange(1, 5), refused, broken, unfunded, exchange(1, 5)];
+    let snapshot = guardian.store.snapshot();
+    let together = guardian.engine.check_submissions(&snapshot, &all.iter().collect::<Vec<_>>());
+    let alone = all.iter().map(|transaction| {
+        format!("{:?}", guardian.engine.check_submission(&snapshot, transaction))
+    });
+    let together: Vec<_> = together.iter().map(|verdict| format!("{verdict:?}")).collect();
+    assert_eq!(together, alone.collect::<Vec<_>>());
+}
+
+#[test]
 fn unit_that_needs_a_block_is_run_again_as_if_nothing_had_happened() {
     let mut guardian = Guardian::new();
     let needy = crate::testing::Vote { rule: Rule::NeedBlock(7), ..vote(2) };

@@ -67,18 +67,23 @@ impl Engine {
         Ok(DecodedTransaction { txid, inputs, outputs, transaction: transaction.clone() })
     }
 
-    /// Checks the signatures of one transaction's notes in one batch ahead of processing it.
+    /// Verifies one submitted transaction's inputs ahead of processing it: all at once or, if one is
+    /// bad, those before the first bad one. What comes after that is never looked at, so a bad
+    /// transaction costs twice a good one at most and not a search for all that is bad in it.
     pub(super) fn prepare_transaction(&self, transaction: &DecodedTransaction) {
         for (instance, module) in self.modules() {
-            let of_module = |values: &'_ [(ModuleInstanceId, Decoded)]| -> Vec<usize> {
-                (0..values.len()).filter(|index| values[*index].0 == instance).collect()
-            };
-            let inputs: Vec<_> = of_module(&transaction.inputs)
-                .into_iter()
-                .map(|i| &transaction.inputs[i].1)
+            let inputs: Vec<_> = transaction
+                .inputs
+                .iter()
+                .filter_map(|(of, input)| (*of == instance).then_some(input))
                 .collect();
-            if !inputs.is_empty() {
-                module.prepare(&inputs, &[]);
+            if inputs.is_empty() || module.prepare_together(&inputs) {
+                continue;
+            }
+            let mut suspects = &inputs[..];
+            while suspects.len() > 1 {
+                let (left, right) = suspects.split_at(suspects.len() / 2);
+                suspects = if module.prepare_together(left) { right } else { left };
             }
         }
     }

@@ -23,8 +23,11 @@ use super::files::{DATABASE, DataDir};
 use super::latecomers::Latecomers;
 use super::ordering::Ordering;
 use super::shared::{Node, Queued};
+use super::submissions::Submissions;
 use super::waiters::Waiters;
-use super::{NodeError, Options, catch_up, chain, gossip, peers, proposals, signing, tables};
+use super::{
+    NodeError, Options, catch_up, chain, gossip, peers, proposals, signing, submissions, tables,
+};
 use crate::engine::Engine;
 use crate::setup::config::GuardianConfig;
 
@@ -100,6 +103,7 @@ pub(super) async fn run(
         store,
         waiters: Waiters::default(),
         queued: Queued::default(),
+        submissions: Submissions::default(),
         consensus,
         doubt: Doubt::new(is_in_doubt, rand::random()),
         take_part_from: options.take_part_from,
@@ -136,6 +140,11 @@ pub(super) async fn run(
     let mut tasks = Tasks::default();
     tasks.spawn(Ordering::new(node.clone()).run(entry, events, command_queue));
     tasks.spawn(chain::watch(node.clone()));
+    // Half of the processors: the other half decodes, orders and answers.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    for _ in 0..processors.div_ceil(2) {
+        tasks.spawn_endless(submissions::run(node.clone()));
+    }
     tasks.spawn_endless(proposals::run(node.clone()));
     if let (Some(links), Some(frames)) = (&links, frames) {
         let latecomers = Latecomers::open(dir, size)?;

@@ -44,6 +44,7 @@ mod setup;
 mod shared;
 mod signatures;
 mod signing;
+mod submissions;
 mod tables;
 #[cfg(test)]
 mod tests;

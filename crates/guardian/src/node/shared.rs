@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Pace;
 use super::doubt::Doubt;
+use super::submissions::Submissions;
 use super::waiters::Waiters;
 use crate::engine::Engine;
 use crate::setup::config::GuardianConfig;
@@ -34,6 +35,7 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) waiters: Waiters,
     pub(crate) queued: Queued,
+    pub(crate) submissions: Submissions,
     /// Consensus; not open while this guardian is in doubt about what it has said.
     pub(crate) consensus: OnceLock<Broadcast>,
     /// What this guardian must find out before it may speak.

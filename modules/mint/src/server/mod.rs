@@ -20,8 +20,8 @@ use moneta_core::api::ApiError;
 use moneta_core::version::ApiVersion;
 use moneta_core::{DecodeError, ModuleKind, Msat, OutPoint, PeerId};
 use moneta_crypto::tbs::{
-    BlindedMessage, SecretKeyShare, hash_to_messages_v2, sign_share, sign_shares, verify,
-    verify_batch_with,
+    BatchItem, BlindedMessage, SecretKeyShare, all_valid_with, hash_to_messages_v2, sign_share,
+    sign_shares, verify, verify_batch_with,
 };
 use moneta_module::server::{
     Broken, ChainStatus, Endpoint, Fault, InputEffect, ItemRefused, OutputEffect, Processing,
@@ -109,7 +109,8 @@ impl MintServer {
         Some(share)
     }
 
-    fn prepare_inputs(&self, inputs: &[&MintInput]) {
+    /// The notes among `inputs` that are not known to be valid, and what to verify of each.
+    fn unverified<'a>(&self, inputs: &[&'a MintInput]) -> (Vec<&'a Note>, Vec<BatchItem>) {
         let mut notes: Vec<(&Note, _)> = Vec::new();
         for input in inputs {
             let MintInput::V0(InputV0 { note }) = input else { continue };
@@ -120,13 +121,18 @@ impl MintServer {
         }
         let nonces: Vec<_> = notes.iter().map(|(note, _)| note.nonce.to_array()).collect();
         let messages = hash_to_messages_v2(&nonces, self.workers);
-        let items: Vec<_> = notes
+        let items = notes
             .iter()
             .zip(messages)
             .map(|((note, key), message)| (*key, message, note.signature))
             .collect();
+        (notes.into_iter().map(|(note, _)| note).collect(), items)
+    }
+
+    fn prepare_inputs(&self, inputs: &[&MintInput]) {
+        let (notes, items) = self.unverified(inputs);
         let verdicts = verify_batch_with(&items, self.workers);
-        for ((note, _), _) in notes.iter().zip(verdicts).filter(|(_, valid)| *valid) {
+        for (note, _) in notes.into_iter().zip(verdicts).filter(|(_, valid)| *valid) {
             self.verified.insert(bytes_of(note), ());
         }
     }
@@ -291,6 +297,15 @@ impl ServerModule for MintServer {
     fn prepare(&self, inputs: &[&MintInput], outputs: &[&MintOutput]) {
         self.prepare_inputs(inputs);
         self.prepare_outputs(outputs);
+    }
+
+    fn prepare_together(&self, inputs: &[&MintInput]) -> bool {
+        let (notes, items) = self.unverified(inputs);
+        let all_valid = all_valid_with(&items, self.workers);
+        for note in notes.into_iter().filter(|_| all_valid) {
+            self.verified.insert(bytes_of(note), ());
+        }
+        all_valid
     }
 
     fn api_version(&self) -> ApiVersion {

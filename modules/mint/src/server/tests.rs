@@ -176,6 +176,23 @@ fn preparing_changes_no_verdict() {
 }
 
 #[test]
+fn strangers_notes_are_verified_together_or_not_at_all() {
+    let (federation, note) = with_one_note(7);
+    let forged = Note { denomination: Denomination(12), ..note };
+    let hostile = Note { denomination: Denomination(200), ..note };
+    let server = &federation.guardians[0].server;
+    let spoiled = [note, forged].map(MintInput::new);
+    assert!(!server.prepare_together(&spoiled.each_ref()));
+    assert!(!server.verified.contains(&bytes_of(&note)), "nothing is known after one check");
+    assert!(!server.verified.contains(&bytes_of(&forged)));
+    // A denomination that is not issued is refused at its turn and spoils nothing.
+    let good = [note, hostile].map(MintInput::new);
+    assert!(server.prepare_together(&good.each_ref()));
+    assert!(server.verified.contains(&bytes_of(&note)));
+    assert!(!server.verified.contains(&bytes_of(&hostile)));
+}
+
+#[test]
 fn note_that_nobody_paid_for_stops_the_guardian() {
     let (federation, note) = with_one_note(3);
     let guardian = &federation.guardians[0];

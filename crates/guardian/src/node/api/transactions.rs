@@ -23,7 +23,7 @@ pub(super) async fn call(node: &Arc<Node>, method: &str, request: &ApiRequest) -
     match method {
         endpoint::SUBMIT_TRANSACTION => {
             let MeHex(transaction) = request.parse_params()?;
-            to_result(&MeHex(submit(node, &transaction).await?))
+            to_result(&MeHex(submit(node, Arc::new(transaction)).await?))
         }
         endpoint::AWAIT_TRANSACTION => {
             let txid: TransactionId = request.parse_params()?;
@@ -60,7 +60,7 @@ const IN_DOUBT: &str = "This guardian was restored and takes no transactions bef
 /// Submits, and keeps at it until the transaction is accepted or cannot be any more.
 async fn submit(
     node: &Arc<Node>,
-    transaction: &Transaction,
+    transaction: Arc<Transaction>,
 ) -> Result<SubmissionOutcome, ApiError> {
     // Legal in consensus (core.md 3.2), but free, and kept by everybody for ever.
     if transaction.inputs.is_empty() && transaction.outputs.is_empty() {
@@ -70,14 +70,11 @@ async fn submit(
     let deadline = Instant::now() + LONG_POLL;
     loop {
         let mut waiter = node.waiters.register(node.engine.accepted_key(txid));
-        let snapshot = node.store.snapshot();
-        if node.engine.is_accepted(&snapshot, txid).map_err(store_failed)? {
+        if node.engine.is_accepted(&node.store.snapshot(), txid).map_err(store_failed)? {
             return Ok(SubmissionOutcome(Ok(txid)));
         }
-        let checked =
-            tokio::task::block_in_place(|| node.engine.check_submission(&snapshot, transaction));
-        drop(snapshot);
-        match checked {
+        let verdict = node.submissions.check(transaction.clone()).await;
+        match verdict.ok_or_else(|| ApiError::internal("this guardian stops"))? {
             Ok(SubmissionOutcome(Ok(_))) => {}
             Ok(refused) => return Ok(refused),
             Err(SubmissionError::Halt(halt)) => {
@@ -94,7 +91,7 @@ async fn submit(
             return Err(ApiError::internal(IN_DOUBT));
         };
         if node.queued.insert(txid) {
-            let item = ConsensusItem::Transaction(transaction.clone()).to_bytes();
+            let item = ConsensusItem::Transaction(Transaction::clone(&transaction)).to_bytes();
             if let Err(error) = broadcast.submit(item) {
                 node.queued.remove(&txid);
                 debug!(target: "moneta::node", %txid, %error, "transaction not queued");
