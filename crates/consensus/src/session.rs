@@ -99,7 +99,8 @@ pub(crate) struct Start {
 impl Session {
     pub(crate) fn new(local: Arc<Local>, inbox: Inbox, start: Start) -> Self {
         let keys = &local.keyring.0;
-        let rules = local.pacing.clone();
+        let mut rules = local.pacing.clone();
+        rules.byte_budget = rules.byte_budget.saturating_mul(keys.total());
         let mut pace = Pace::new(rules, keys.me(), keys.max_faulty(), keys.threshold());
         if start.participation != Participation::Active {
             pace.sit_out();
