@@ -38,9 +38,10 @@ use crate::words::{
 use cache::Cache;
 use tables::{FIRST_SHARE, ISSUED, PointBytes, SHARE_AT, SPENT, append_recovery};
 
-/// Verdicts, shares and decoded values kept: several full transactions of 330 inputs or 720 outputs
-/// each, under 5 MB of any of them.
-const CACHE_ENTRIES_MAX: usize = 16_384;
+/// Verdicts, shares and decoded values kept, for as long as a transaction takes from its submission
+/// to its turn: five full transactions of 330 inputs or 720 outputs each, or 800 payments of five
+/// notes. About 5 MB of all four together; what was forgotten is worked out once more.
+const CACHE_ENTRIES_MAX: usize = 4096;
 /// Slice hashes kept; each stands for 10,000 items of the log.
 const SLICE_HASHES_MAX: usize = 8_192;
 
