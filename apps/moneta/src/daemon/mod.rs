@@ -1,6 +1,7 @@
 //! `monetad`: the guardian daemon. Reads flags, chooses the modules and the view of the bitcoin
 //! chain, and hands everything to [`moneta_guardian::node::run`].
 
+mod files;
 pub mod flags;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub async fn run(flags: Flags) -> Result<()> {
     for name in flags.ignored() {
         info!(option = name, "this option has no meaning here and is ignored");
     }
+    files::allow_open_files();
     let options = Options {
         data_dir: flags.data_dir.clone(),
         password: flags.password_api.clone().map(moneta_core::Secret::new),
