@@ -21,8 +21,8 @@
 
 mod audit;
 mod history;
-mod submission;
 mod replay;
+mod submission;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -31,8 +31,8 @@ mod unit;
 
 pub use audit::AuditLine;
 pub use history::{Ended, SESSION_LIMIT_BYTES};
-pub use submission::{SubmissionError, Verdict};
 pub use replay::{Replay, ReplayError};
+pub use submission::{SubmissionError, Verdict};
 pub use unit::{Processed, Unit, UnitError};
 
 use std::collections::BTreeMap;

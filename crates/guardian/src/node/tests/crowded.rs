@@ -78,6 +78,7 @@ async fn transactions_beyond_a_full_session_are_accepted_in_the_next() {
 async fn session_with_enough_in_it_ends_before_its_time() {
     let mut pace = Pace::test();
     pace.session_bytes = 1_000_000;
+    pace.consensus.byte_budget = 64 << 20;
     pace.consensus.solo_max_age = Duration::from_secs(1000);
     let story = async {
         let world = World::alone(Place(8), pace).await;
