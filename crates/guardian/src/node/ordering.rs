@@ -55,6 +55,8 @@ pub(super) struct Ordering {
     pending: VecDeque<Event>,
     /// Of sessions that are not signed yet.
     signatures: Signatures,
+    /// The session that was marked for closing for what is in it.
+    closing: Option<SessionIndex>,
     /// Of ours, from sessions that had no room.
     postponed: Postponed,
     /// The signatures of the last signed session, for peers that are behind by a moment.
@@ -78,8 +80,8 @@ struct Consequences {
     verdicts: Vec<(PeerId, bool)>,
     ended: Vec<SessionHeader>,
     accepted: bool,
-    /// The session has what it may have: it is to be closed.
-    full: bool,
+    /// This session has what it may have: it is to be closed.
+    full: Option<SessionIndex>,
 }
 
 impl Ordering {
@@ -90,6 +92,7 @@ impl Ordering {
             facts: Facts::default(),
             pending: VecDeque::new(),
             signatures: Signatures::new(keys),
+            closing: None,
             postponed: Postponed::default(),
             last_signed: None,
         }
@@ -243,7 +246,9 @@ impl Ordering {
                 // A batch that had no room is nobody's fault.
                 let fine = !processed.accepted.is_empty() || !processed.postponed.is_empty();
                 consequences.verdicts.push((creator, fine));
-                consequences.full |= processed.session_bytes >= self.node.pace.session_bytes;
+                if processed.session_bytes >= self.node.pace.session_bytes {
+                    consequences.full = Some(session);
+                }
                 if creator == self.node.me() {
                     consequences.postponed.extend(transactions(session, processed.postponed));
                 }
@@ -285,10 +290,8 @@ impl Ordering {
         for txid in &consequences.transactions {
             self.node.queued.remove(txid);
         }
-        if consequences.full
-            && let Some(broadcast) = self.node.broadcast()
-        {
-            broadcast.close_session();
+        if let Some(session) = consequences.full {
+            self.close(session);
         }
         for (session, transaction) in consequences.postponed {
             self.postponed.keep(&self.node, session, transaction);
@@ -308,6 +311,18 @@ impl Ordering {
             self.sign(header)?;
         }
         Ok(())
+    }
+
+    /// Marks a session for closing, once. Consensus may be further than what is processed here; the
+    /// session after this one has done nothing to be closed.
+    fn close(&mut self, session: SessionIndex) {
+        if self.closing != Some(session)
+            && let Some(broadcast) = self.node.broadcast()
+            && broadcast.status().session == session.0
+        {
+            broadcast.close_session();
+            self.closing = Some(session);
+        }
     }
 
     /// Signs a session whose outcome is durable, and tells the others.
