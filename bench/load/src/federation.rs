@@ -106,12 +106,21 @@ impl Federation {
 
     /// Number of signed sessions, as the first guardian that answers says.
     pub async fn session_count(&self) -> Result<u64> {
+        self.count("session_count").await
+    }
+
+    /// Length of the mint's recovery log, as the first guardian that answers says.
+    pub async fn recovery_count(&self) -> Result<u64> {
+        self.count(&format!("module_{}_recovery_count", self.mint.instance.0)).await
+    }
+
+    async fn count(&self, method: &str) -> Result<u64> {
         for url in self.guardians.values() {
-            if let Ok(count) = call(&self.lanes[0], url, "session_count", Value::Null).await {
-                return serde_json::from_value(count).context("read the session count");
+            if let Ok(count) = call(&self.lanes[0], url, method, Value::Null).await {
+                return serde_json::from_value(count).with_context(|| format!("read {method}"));
             }
         }
-        bail!("no guardian answers")
+        bail!("no guardian answers {method}")
     }
 
     /// The version a guardian says it is.

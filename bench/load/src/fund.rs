@@ -9,6 +9,7 @@ use bitcoin::Amount;
 use moneta::world::World;
 use moneta_client::driver::ActError;
 use moneta_client::online::{Client, Wallet};
+use moneta_client::words::Words;
 use moneta_core::{InviteCode, ModuleKind, Msat};
 use moneta_meta::client::MetaClientKind;
 use moneta_mint::client::{MintClient, MintClientKind, SendProgress};
@@ -28,20 +29,46 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Blocks that bury a deposit.
 const BLOCKS: u64 = 11;
 
-/// Deposits in the world's federation; returns notes nobody else has, and the time from the last
-/// needed block to spendable e-cash.
+/// What a deposit has led to.
+pub struct Funded {
+    /// Notes nobody else has.
+    pub notes: Vec<SpendableNote>,
+    /// From the last needed block to spendable e-cash.
+    pub time: Duration,
+    /// The wallet that made it.
+    pub wallet: FundedWallet,
+}
+
+/// A wallet that is closed, as its owner remembers it.
+pub struct FundedWallet {
+    /// All that is needed to find it again.
+    pub words: Words,
+    /// What is left in it.
+    pub left: Msat,
+    /// What it gave to the load test. Recovery finds those that nobody has spent yet, too.
+    pub given: Vec<SpendableNote>,
+}
+
+/// The kinds of modules that wallets of a load test know.
+pub fn client_kinds() -> Vec<Box<dyn ClientKind>> {
+    vec![Box::new(MetaClientKind), Box::new(MintClientKind), Box::new(WalletClientKind)]
+}
+
+/// Deposits in the world's federation.
 ///
 /// Errors: the federation does not take the deposit in time.
-pub async fn deposit(world: &World, folder: &Path) -> Result<(Vec<SpendableNote>, Duration)> {
-    let kinds: Vec<Box<dyn ClientKind>> =
-        vec![Box::new(MetaClientKind), Box::new(MintClientKind), Box::new(WalletClientKind)];
+pub async fn deposit(world: &World, folder: &Path) -> Result<Funded> {
     let invite: InviteCode = world.invite.parse().context("read the invite")?;
-    let wallet = Wallet::create(folder, kinds).context("make a wallet")?;
+    let wallet = Wallet::create(folder, client_kinds()).context("make a wallet")?;
     let client = wallet.join(&invite).await.context("join the federation")?;
     let time = claim(world, &client).await?;
     let ecash = take(&client).await?;
+    let left = client.balance().await?;
     client.shutdown().await;
-    Ok((ecash.notes().copied().collect(), time))
+    let words = wallet.words().reveal().parse().context("read the wallet's own words")?;
+    let notes: Vec<SpendableNote> = ecash.notes().copied().collect();
+    let wallet = FundedWallet { words, left, given: notes.clone() };
+    Ok(Funded { notes, time, wallet })
 }
 
 async fn claim(world: &World, client: &Client) -> Result<Duration> {

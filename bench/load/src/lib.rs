@@ -1,6 +1,6 @@
 //! The load generator: measures how a federation behaves under payments, over the public wire alone.
 //!
-//! It knows nothing of who made the guardians, so one run drives a federation of ours and one of
+//! But for two parts that say so, it knows nothing of who made the guardians, so one run drives a federation of ours and one of
 //! another implementation with the same transactions on the same machine. Its parts, from the pure
 //! to the wired:
 //!
@@ -11,7 +11,7 @@
 //! * [`federation`] and [`drive`]: calls to all guardians as a wallet makes them; open and closed loop.
 //! * [`link`]: a proxy that puts distance between guardians, and between them and wallets.
 //! * [`cost`]: what processes use up, from `/proc`.
-//! * [`subject`], [`modes`], [`long`]: a federation to measure, and what is measured
+//! * [`subject`], [`modes`], [`long`], [`recovery`]: a federation to measure, and what is measured
 //!   on it.
 //!
 //! Latency in the open loop counts from the moment a payment was *due*, not from when it could be
@@ -35,6 +35,7 @@ pub mod modes;
 pub mod notes;
 pub mod plot;
 pub mod purse;
+pub mod recovery;
 pub mod report;
 pub mod schedule;
 pub mod shape;

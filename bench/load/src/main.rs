@@ -25,7 +25,8 @@ struct Flags {
     /// Measure the reference alone
     #[arg(long, requires = "reference")]
     only_reference: bool,
-    /// What to measure; the order is always the same, whatever the order here. By default all but long
+    /// What to measure; the order is always the same, whatever the order here. By default all but long,
+    /// recovery, which take minutes
     #[arg(long, value_delimiter = ',', default_values_t = [
         ModeName::Latency, ModeName::Throughput, ModeName::Load, ModeName::Waiters,
         ModeName::Idle, ModeName::OneDown, ModeName::Links,
@@ -70,6 +71,12 @@ struct Flags {
     /// Payments per second of the mode long; at most 20,000 payments in all
     #[arg(long, default_value_t = 10.0)]
     long_rate: f64,
+    /// Items of history in the mode recovery, made by payments
+    #[arg(long, default_value_t = 20_000)]
+    recovery_items: u64,
+    /// Items written behind them into the stores of our own guardians, for a second recovery
+    #[arg(long, default_value_t = 0)]
+    recovery_fill: u64,
     /// Clocks of tests in place of production's: faster deposits, short sessions, dearer idling
     #[arg(long)]
     test_pace: bool,
@@ -90,6 +97,7 @@ enum ModeName {
     Idle,
     OneDown,
     Long,
+    Recovery,
     Links,
 }
 
@@ -169,7 +177,7 @@ async fn measure(
         let place = folder.path().join("near");
         let mut subject = Subject::start(&candidate, &place, narrator).await?;
         for mode in near {
-            measure_mode(flags, mode, &mut subject, narrator).await?;
+            measure_mode(flags, mode, &mut subject, &place, narrator).await?;
         }
         found = Some(subject.finish().await);
     }
@@ -192,6 +200,7 @@ async fn measure_mode(
     flags: &Flags,
     mode: ModeName,
     subject: &mut Subject,
+    place: &Path,
     narrator: &mut Narrator,
 ) -> Result<()> {
     let time = Duration::from_secs(flags.seconds);
@@ -219,6 +228,10 @@ async fn measure_mode(
             let time = Duration::from_secs(flags.minutes * 60);
             let pulse = Pulse { rate_per_second: flags.long_rate, time };
             subject.long(first, pulse, narrator).await?;
+        }
+        ModeName::Recovery => {
+            let (items, fill) = (flags.recovery_items, flags.recovery_fill);
+            subject.recovery(items, fill, place, narrator).await?;
         }
         // On a federation of its own.
         ModeName::Links => {}

@@ -53,6 +53,12 @@ impl Purse {
         }
     }
 
+    /// Whether the note is here, and so not spent.
+    pub fn contains(&self, note: &SpendableNote) -> bool {
+        let held = self.notes.get(&note.denomination);
+        held.is_some_and(|held| held.iter().any(|other| other.nonce() == note.nonce()))
+    }
+
     fn count(&self, denomination: Denomination) -> usize {
         self.notes.get(&denomination).map_or(0, Vec::len)
     }

@@ -9,6 +9,7 @@ use crate::cost::Cost;
 use crate::guardians;
 use crate::latency::{Bucket, LatencySummary};
 use crate::long::LongRun;
+use crate::recovery::Recovered;
 use crate::shape::Shape;
 
 /// Everything measured in one run. Units stand at the ends of names.
@@ -43,6 +44,9 @@ pub struct SubjectReport {
     pub points: Vec<Point>,
     /// Per guardian, idle.
     pub idle: Vec<Cost>,
+    /// Wallets recovered from their words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<Recovered>,
     /// Payments for a long time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub long_runs: Vec<LongRun>,
@@ -269,9 +273,33 @@ impl SubjectReport {
             put("sent per second", Unit::Bytes, mean(&sent));
             put("memory", Unit::Bytes, mean(&|cost| cost.resident_bytes as f64));
         }
+        self.fill_recoveries(rows, column);
         if let Some(bytes) = self.disk_bytes {
             let per_payment = bytes as f64 / self.payments_in_all.max(1) as f64;
             rows.put("data folders, all guardians, per payment", Unit::Bytes, column, per_payment);
+        }
+    }
+}
+
+impl SubjectReport {
+    fn fill_recoveries(&self, rows: &mut Rows, column: usize) {
+        for recovered in &self.recoveries {
+            let words = recovered.words();
+            let mut put = |what: &str, unit: Unit, figure: f64| {
+                rows.put(&format!("{words}: {what}"), unit, column, figure);
+            };
+            let kilo_items = recovered.items.max(1) as f64 / 1e3;
+            put("items", Unit::Plain, recovered.items as f64);
+            put("items per second", Unit::Plain, recovered.items_per_second());
+            put("in all", Unit::Ms, recovered.seconds * 1e3);
+            put("joining", Unit::Ms, recovered.joining_seconds * 1e3);
+            put(
+                "wallet's processor per 1000 items",
+                Unit::Ms,
+                recovered.client.cpu_ms / kilo_items,
+            );
+            let guardians = recovered.guardians_cpu_ms / kilo_items;
+            put("guardians' processor per 1000 items", Unit::Ms, guardians);
         }
     }
 }
@@ -389,6 +417,7 @@ pub(crate) mod tests {
             deposit_ms: 5_000.0,
             points: vec![point],
             idle: Vec::new(),
+            recoveries: Vec::new(),
             long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,

@@ -9,7 +9,7 @@ use moneta::world::{Front, GuardianProgram, Narrator, Pace, Programs, World, Wor
 
 use crate::cost::{Sample, connections};
 use crate::federation::Federation;
-use crate::fund::deposit;
+use crate::fund::{FundedWallet, deposit};
 use crate::link::Conditions;
 use crate::purse::Purse;
 use crate::report::SubjectReport;
@@ -40,6 +40,10 @@ pub struct Subject {
     pub federation: Arc<Federation>,
     /// Money.
     pub purse: Purse,
+    /// The wallet that made the deposit.
+    pub wallet: FundedWallet,
+    /// Whether the guardians are this project's.
+    pub is_ours: bool,
     /// What its links are like; without effect unless [`Candidate::links`].
     pub conditions: Conditions,
     /// What was found so far.
@@ -69,7 +73,7 @@ impl Subject {
         }
         let mut world = World::start(options, narrator).await?;
         narrator.begin(&format!("Deposit at {}", candidate.name));
-        let (notes, deposit_time) = deposit(&world, &folder.join("wallet")).await?;
+        let funded = deposit(&world, &folder.join("wallet")).await?;
         narrator.done("the load test has money");
         restart_at(&mut world, candidate.pace).await?;
         let urls: Vec<String> =
@@ -80,15 +84,17 @@ impl Subject {
             version: federation.version().await?,
             guardians: world.guardians.len(),
             ceremony_ms: world.ceremony_time.as_secs_f64() * 1e3,
-            deposit_ms: deposit_time.as_secs_f64() * 1e3,
+            deposit_ms: funded.time.as_secs_f64() * 1e3,
             points: Vec::new(),
             idle: Vec::new(),
+            recoveries: Vec::new(),
             long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,
         };
-        let (federation, purse) = (Arc::new(federation), Purse::new(notes));
-        Ok(Self { world, federation, purse, conditions, report })
+        let (federation, purse) = (Arc::new(federation), Purse::new(funded.notes));
+        let (wallet, is_ours) = (funded.wallet, candidate.reference.is_none());
+        Ok(Self { world, federation, purse, wallet, is_ours, conditions, report })
     }
 
     /// Looks at every guardian that runs.
@@ -118,12 +124,24 @@ pub async fn restart_at(world: &mut World, pace: Pace) -> Result<()> {
     if pace == Pace::Test {
         return Ok(());
     }
+    stop_all(world).await;
+    let stopped = std::mem::take(&mut world.guardians);
+    world.guardians = stopped.into_iter().map(|guardian| guardian.with_pace(pace)).collect();
+    start_all(world).await
+}
+
+/// Ends all guardians.
+pub async fn stop_all(world: &mut World) {
     for guardian in &mut world.guardians {
         // Gone either way; those of the reference end with an error.
         let _ = guardian.stop().await;
     }
-    let stopped = std::mem::take(&mut world.guardians);
-    world.guardians = stopped.into_iter().map(|guardian| guardian.with_pace(pace)).collect();
+}
+
+/// Starts all guardians, which need each other for it.
+///
+/// Errors: one does not start.
+pub async fn start_all(world: &mut World) -> Result<()> {
     for guardian in &mut world.guardians {
         guardian.launch()?;
     }

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use moneta_hot::fill::{SPENT_STEP, fill_payments, spent_notes};
+use moneta_core::ModuleInstanceId;
+use moneta_hot::fill::{SPENT_STEP, append_strangers, fill_payments, spent_notes};
 use moneta_hot::grown::{Grown, measure};
 use moneta_store::Disk;
 
@@ -33,12 +34,31 @@ struct Flags {
     /// Measure this store and print the figures; its payments are in it afterwards
     #[arg(long, value_name = "STORE", hide = true)]
     measure: Option<PathBuf>,
+    /// Append items of strangers to the recovery log of a mint in this store of a stopped guardian
+    #[arg(long, value_name = "STORE", hide = true, requires_all = ["instance", "items"])]
+    append_log: Option<PathBuf>,
+    /// The mint's number among the federation's modules
+    #[arg(long, hide = true)]
+    instance: Option<u16>,
+    /// How many items
+    #[arg(long, hide = true)]
+    items: Option<u64>,
 }
+
+/// The same at every guardian, or no two would agree on their logs.
+const LOG_SEED: u64 = 1;
 
 fn main() -> Result<()> {
     let mut flags = Flags::parse();
     if let Some(store) = &flags.measure {
         println!("{}", serde_json::to_string(&measure(store, flags.payments)?)?);
+        return Ok(());
+    }
+    if let (Some(path), Some(instance), Some(items)) =
+        (&flags.append_log, flags.instance, flags.items)
+    {
+        let store = Disk::open(path).context("open the guardian's store")?.into_store();
+        append_strangers(&store, ModuleInstanceId(instance), items, LOG_SEED)?;
         return Ok(());
     }
     flags.sizes.sort_unstable();
