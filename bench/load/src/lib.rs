@@ -11,7 +11,7 @@
 //! * [`federation`] and [`drive`]: calls to all guardians as a wallet makes them; open and closed loop.
 //! * [`link`]: a proxy that puts distance between guardians, and between them and wallets.
 //! * [`cost`]: what processes use up, from `/proc`.
-//! * [`subject`], [`modes`], [`long`], [`recovery`]: a federation to measure, and what is measured
+//! * [`subject`], [`modes`], [`long`], [`recovery`], [`sync`]: a federation to measure, and what is measured
 //!   on it.
 //!
 //! Latency in the open loop counts from the moment a payment was *due*, not from when it could be
@@ -40,3 +40,4 @@ pub mod report;
 pub mod schedule;
 pub mod shape;
 pub mod subject;
+pub mod sync;

@@ -26,7 +26,7 @@ struct Flags {
     #[arg(long, requires = "reference")]
     only_reference: bool,
     /// What to measure; the order is always the same, whatever the order here. By default all but long,
-    /// recovery, which take minutes
+    /// recovery and sync, which take minutes
     #[arg(long, value_delimiter = ',', default_values_t = [
         ModeName::Latency, ModeName::Throughput, ModeName::Load, ModeName::Waiters,
         ModeName::Idle, ModeName::OneDown, ModeName::Links,
@@ -77,6 +77,12 @@ struct Flags {
     /// Items written behind them into the stores of our own guardians, for a second recovery
     #[arg(long, default_value_t = 0)]
     recovery_fill: u64,
+    /// Sessions that a guardian misses in the mode sync; 15 s each with ours
+    #[arg(long, default_value_t = 10)]
+    sync_sessions: u64,
+    /// Payments per second meanwhile
+    #[arg(long, default_value_t = 20.0)]
+    sync_rate: f64,
     /// Clocks of tests in place of production's: faster deposits, short sessions, dearer idling
     #[arg(long)]
     test_pace: bool,
@@ -99,6 +105,7 @@ enum ModeName {
     Long,
     Recovery,
     Links,
+    Sync,
 }
 
 impl std::fmt::Display for ModeName {
@@ -162,7 +169,8 @@ impl Flags {
     }
 }
 
-/// All modes on one federation; those over links on a second one, since their proxies cost something.
+/// All modes on one federation; those over links on a second one, since their proxies cost something, and
+/// the sync of a guardian on another one with short sessions.
 async fn measure(
     flags: &Flags,
     candidate: Candidate,
@@ -170,7 +178,7 @@ async fn measure(
 ) -> Result<SubjectReport> {
     let folder = tempfile::tempdir().context("make a folder for the world")?;
     let wanted: BTreeSet<ModeName> = flags.modes.iter().copied().collect();
-    let own = [ModeName::Links];
+    let own = [ModeName::Links, ModeName::Sync];
     let near: Vec<ModeName> = wanted.iter().copied().filter(|mode| !own.contains(mode)).collect();
     let mut found: Option<SubjectReport> = None;
     if !near.is_empty() {
@@ -180,6 +188,17 @@ async fn measure(
             measure_mode(flags, mode, &mut subject, &place, narrator).await?;
         }
         found = Some(subject.finish().await);
+    }
+    if wanted.contains(&ModeName::Sync) {
+        let candidate = Candidate { pace: Pace::Test, ..candidate.clone() };
+        let mut subject = Subject::start(&candidate, &folder.path().join("sync"), narrator).await?;
+        let (shape, sessions) = (first_shape(flags)?, flags.sync_sessions);
+        subject.sync(shape, sessions, flags.sync_rate, narrator).await?;
+        let away = subject.finish().await;
+        match &mut found {
+            Some(near) => near.syncs.extend(away.syncs),
+            None => found = Some(away),
+        }
     }
     if wanted.contains(&ModeName::Links) {
         let candidate = Candidate { links: true, ..candidate };
@@ -233,8 +252,8 @@ async fn measure_mode(
             let (items, fill) = (flags.recovery_items, flags.recovery_fill);
             subject.recovery(items, fill, place, narrator).await?;
         }
-        // On a federation of its own.
-        ModeName::Links => {}
+        // On federations of their own.
+        ModeName::Links | ModeName::Sync => {}
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::latency::{Bucket, LatencySummary};
 use crate::long::LongRun;
 use crate::recovery::Recovered;
 use crate::shape::Shape;
+use crate::sync::Synced;
 
 /// Everything measured in one run. Units stand at the ends of names.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +48,9 @@ pub struct SubjectReport {
     /// Wallets recovered from their words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovered>,
+    /// A guardian replaying history.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub syncs: Vec<Synced>,
     /// Payments for a long time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub long_runs: Vec<LongRun>,
@@ -212,6 +216,9 @@ impl Report {
             let _ = writeln!(text, "\n{sentence}");
         }
         for (subject, name) in self.subjects.iter().zip(self.names()) {
+            for synced in &subject.syncs {
+                let _ = writeln!(text, "\n{}", synced.sentence(&name));
+            }
             for run in &subject.long_runs {
                 let _ = write!(text, "\n{}", run.to_text(&name));
             }
@@ -274,6 +281,7 @@ impl SubjectReport {
             put("memory", Unit::Bytes, mean(&|cost| cost.resident_bytes as f64));
         }
         self.fill_recoveries(rows, column);
+        self.fill_syncs(rows, column);
         if let Some(bytes) = self.disk_bytes {
             let per_payment = bytes as f64 / self.payments_in_all.max(1) as f64;
             rows.put("data folders, all guardians, per payment", Unit::Bytes, column, per_payment);
@@ -300,6 +308,22 @@ impl SubjectReport {
             );
             let guardians = recovered.guardians_cpu_ms / kilo_items;
             put("guardians' processor per 1000 items", Unit::Ms, guardians);
+        }
+    }
+
+    fn fill_syncs(&self, rows: &mut Rows, column: usize) {
+        for synced in &self.syncs {
+            let words = synced.words();
+            let mut put = |what: &str, unit: Unit, figure: f64| {
+                rows.put(&format!("{words}: {what}"), unit, column, figure);
+            };
+            put("sessions", Unit::Plain, synced.sessions as f64);
+            put("sessions per second", Unit::Plain, synced.sessions_per_second());
+            let coming = synced.replay_per_second().unwrap_or(f64::NAN);
+            put("sessions per second while they came", Unit::Plain, coming);
+            put("until it answered", Unit::Ms, synced.starting_seconds * 1e3);
+            put("% of a core from its answer on", Unit::Plain, synced.guardian.cpu_percent());
+            put("memory", Unit::Bytes, synced.guardian.resident_bytes as f64);
         }
     }
 }
@@ -418,6 +442,7 @@ pub(crate) mod tests {
             points: vec![point],
             idle: Vec::new(),
             recoveries: Vec::new(),
+            syncs: Vec::new(),
             long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,

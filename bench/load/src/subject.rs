@@ -88,6 +88,7 @@ impl Subject {
             points: Vec::new(),
             idle: Vec::new(),
             recoveries: Vec::new(),
+            syncs: Vec::new(),
             long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,
