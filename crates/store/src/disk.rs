@@ -28,10 +28,9 @@ use crate::{Backend, Batch, KeyRange, Order, Read, Scan, Snapshot, Store, StoreE
 /// All rows of a store, layout version 1.
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("moneta-1");
 
-/// The most memory that redb keeps pages in; the system caches the file besides. Half of it may be
-/// pages of the commit under way: at 8 MB these overflowed under load and were written several
-/// times, which doubled what went to disk.
-const CACHE_BYTES: usize = 32 << 20;
+/// The most memory that redb keeps pages in. The system caches the file besides, so a miss costs a
+/// call; what is here is memory that nobody gets back.
+const CACHE_BYTES: usize = 8 << 20;
 
 /// A store in a file, which belongs to one process at a time.
 ///
