@@ -1,6 +1,8 @@
 //! The backend on disk: one redb file.
 //!
-//! Layout: one redb table, [`ROWS`], of all keys and values as they are. Its name carries the version.
+//! Layout: a redb table of all rows, [`ROWS`], and one of the values that are too large to lie among
+//! others, [`LARGE`]. redb writes whole leaves: a row of a few bytes beside a value of a megabyte costs
+//! that megabyte each time it changes. The tables' names carry the version.
 //!
 //! What survives a crash: every commit that returned, and for the one that had not, all of it or
 //! nothing. Commits are two-phase, which costs a second sync and gives in return that the newest
@@ -25,8 +27,17 @@ use redb::{
 
 use crate::{Backend, Batch, KeyRange, Order, Read, Scan, Snapshot, Store, StoreError};
 
-/// All rows of a store, layout version 1.
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("moneta-1");
+/// All rows of a store, layout version 2. A value lies behind the mark [`INLINE`]; the mark [`ELSEWHERE`]
+/// alone says that it is in [`LARGE`].
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("moneta-2");
+/// The values above [`INLINE_MAX_BYTES`], as they are, under the same keys.
+const LARGE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("moneta-2-large");
+
+const INLINE: u8 = 0;
+const ELSEWHERE: u8 = 1;
+
+/// Half a page of redb: whatever lies beside a value of this size fits into the same page.
+const INLINE_MAX_BYTES: usize = 2048;
 
 /// The most memory that redb keeps pages in. The system caches the file besides, so a miss costs a
 /// call; what is here is memory that nobody gets back.
@@ -133,11 +144,13 @@ impl Disk {
             redb::TransactionError::Storage(error) => from_storage(error),
             other => StoreError::Read { source: io::Error::other(other.to_string()) },
         })?;
-        let rows = transaction.open_table(ROWS).map_err(|error| match error {
-            TableError::Storage(error) => from_storage(error),
-            other => damaged(other),
-        })?;
-        Ok(View { rows, _open: Arc::clone(&self.database) })
+        let open = |table| {
+            transaction.open_table(table).map_err(|error| match error {
+                TableError::Storage(error) => from_storage(error),
+                other => damaged(other),
+            })
+        };
+        Ok(View { rows: open(ROWS)?, large: open(LARGE)?, _open: Arc::clone(&self.database) })
     }
 
     /// One redb transaction. Its error may mean anything between nothing and all of it on disk.
@@ -146,11 +159,21 @@ impl Disk {
         transaction.set_two_phase_commit(true);
         {
             let mut rows = transaction.open_table(ROWS)?;
+            let mut large = transaction.open_table(LARGE)?;
             for (key, value) in batch {
-                match value {
-                    Some(value) => rows.insert(key.as_slice(), value.as_slice())?,
-                    None => rows.remove(key.as_slice())?,
+                let key = key.as_slice();
+                let is_large = value.as_ref().is_some_and(|value| value.len() > INLINE_MAX_BYTES);
+                let before = match &value {
+                    Some(value) if is_large => {
+                        large.insert(key, value.as_slice())?;
+                        rows.insert(key, [ELSEWHERE].as_slice())?
+                    }
+                    Some(value) => rows.insert(key, inline(value).as_slice())?,
+                    None => rows.remove(key)?,
                 };
+                if before.is_some_and(|row| row.value() == [ELSEWHERE]) && !is_large {
+                    large.remove(key)?;
+                }
             }
         }
         transaction.commit()?;
@@ -181,16 +204,38 @@ impl Backend for Disk {
     }
 }
 
+fn inline(value: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(value.len() + 1);
+    row.push(INLINE);
+    row.extend_from_slice(value);
+    row
+}
+
 /// The rows at one moment. It keeps the file open, and so in use.
 struct View {
     rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    large: ReadOnlyTable<&'static [u8], &'static [u8]>,
     _open: Arc<Database>,
+}
+
+impl View {
+    /// The value of the row that is `row` in [`ROWS`].
+    fn value(&self, key: &[u8], row: &[u8]) -> Result<Vec<u8>, StoreError> {
+        match row {
+            [INLINE, value @ ..] => Ok(value.to_vec()),
+            [ELSEWHERE] => match self.large.get(key).map_err(from_storage)? {
+                Some(value) => Ok(value.value().to_vec()),
+                None => Err(damaged("a large value is missing")),
+            },
+            _ => Err(damaged("a row without a known mark")),
+        }
+    }
 }
 
 impl Read for View {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.rows.get(key).map_err(from_storage)?;
-        Ok(value.map(|value| value.value().to_vec()))
+        let row = self.rows.get(key).map_err(from_storage)?;
+        row.map(|row| self.value(key, row.value())).transpose()
     }
 
     fn scan(&self, range: KeyRange, order: Order) -> Scan<'_> {
@@ -212,11 +257,11 @@ impl Read for View {
             if failed {
                 return None;
             }
+            let row = row.map_err(from_storage).and_then(|(key, row)| {
+                Ok((key.value().to_vec(), self.value(key.value(), row.value())?))
+            });
             failed = row.is_err();
-            Some(match row {
-                Ok((key, value)) => Ok((key.value().to_vec(), value.value().to_vec())),
-                Err(error) => Err(from_storage(error)),
-            })
+            Some(row)
         }))
     }
 }

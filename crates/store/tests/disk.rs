@@ -67,6 +67,65 @@ fn commits_are_there_after_reopening() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
 }
 
+#[test]
+fn values_may_grow_large_and_small_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    let mut disk = Disk::create(&file).unwrap();
+    let key = |number: u8| vec![number];
+    let mut expected = Rows::new();
+    // Around the size from which on values lie by themselves, in both directions, each row after each other.
+    for lengths in [[0, 2048, 2049], [70_000, 2049, 1], [2049, 0, 3_000_000], [3, 2048, 2048]] {
+        for (number, length) in (0_u8..).zip(lengths) {
+            let mut batch = Batch::new();
+            batch.put(key(number), vec![number; length]);
+            disk.commit(batch).unwrap();
+            expected.insert(key(number), vec![number; length]);
+            assert_eq!(contents(&disk).unwrap(), expected);
+            assert_eq!(disk.snapshot().get(&key(number)).unwrap(), Some(vec![number; length]));
+        }
+        drop(disk);
+        disk = Disk::open(&file).unwrap();
+        assert_eq!(contents(&disk).unwrap(), expected);
+    }
+    let mut batch = Batch::new();
+    batch.put(key(1), vec![1; 5000]);
+    batch.delete(key(0));
+    disk.commit(batch).unwrap();
+    let mut batch = Batch::new();
+    batch.delete(key(1));
+    disk.commit(batch).unwrap();
+    expected.retain(|held, _| *held == key(2));
+    assert_eq!(contents(&disk).unwrap(), expected);
+}
+
+#[test]
+fn small_row_beside_a_large_value_is_written_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::create(folder.path().join("store")).unwrap();
+    let written = || {
+        let io = fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
+        let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+        line.map(|bytes| bytes.parse::<u64>().unwrap())
+    };
+    // The large one comes among rows that are there.
+    for (number, length) in [(0, 1), (2, 1), (1, 1 << 20)] {
+        let mut batch = Batch::new();
+        batch.put(vec![number], vec![0; length]);
+        disk.commit(batch).unwrap();
+    }
+    // Counted by Linux alone.
+    let Some(before) = written() else { return };
+    for number in 0..10 {
+        let mut batch = Batch::new();
+        batch.put(vec![0], vec![number]);
+        batch.put(vec![2], vec![number]);
+        disk.commit(batch).unwrap();
+    }
+    let written = written().unwrap() - before;
+    assert!(written < 1 << 20, "ten bytes cost {written}");
+}
+
 #[cfg(unix)]
 #[test]
 fn file_is_its_owner_s_alone_in_a_folder_open_to_all() {
