@@ -7,11 +7,12 @@ use serde_json::json;
 use super::Driver;
 use super::agenda::Owner;
 use super::machine::Machine;
+use super::submission::Submission;
 use super::tables::{MACHINES, MachineId, StoredMachine};
 use super::turn::{Place, TurnHost};
 
-/// How long after an action of the user his next one, or a turn of it, may be expected.
-const BUSY_AFTER_ACT_MS: u64 = 250;
+/// How long a payment goes first. One that takes longer waits for guardians, whatever this machine does.
+const FIRST_FOR_MS: u64 = 3_000;
 
 impl Driver {
     pub(super) fn step_machine(&mut self, id: MachineId, now: Timestamp) -> Result<(), StoreError> {
@@ -24,8 +25,8 @@ impl Driver {
         }
         let snapshot = self.store.snapshot();
         let view = self.stage.over(&snapshot);
-        let busy = !self.submissions.is_empty()
-            || self.last_act.is_some_and(|at| now < at.after_ms(BUSY_AFTER_ACT_MS));
+        let is_fresh = |submission: &Submission| submission.elapsed_ms(now) < FIRST_FOR_MS;
+        let busy = self.submissions.values().any(is_fresh);
         match machine.outcome(&**module, &view, now) {
             Ok(Some(Outcome::Due)) if busy && machine.yields_until(now).is_some() => {
                 self.agenda.set_timer(owner, machine.yields_until(now));

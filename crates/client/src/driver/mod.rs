@@ -27,9 +27,8 @@
 //! growing pauses, with calls made anew; `Stop::Invariant` parks it, visible in
 //! [`crate::history::parked`] and tried once more at each open, since a newer release may know better.
 //!
-//! Payments go first: a machine whose time has come while a transaction's fate is open, or right after
-//! an action of the user, takes its turn a quarter of a second later. So searches go on beside payments
-//! and hardly slow them.
+//! Payments go first: a machine whose time has come in the first seconds of a transaction takes its turn a
+//! quarter of a second later. So searches go on beside payments and hardly slow them.
 //!
 //! Time is given and should not go backwards while a driver is open: pauses would last longer then.
 //! Between two lives it may: a machine's wait for a time keeps its length.
@@ -90,8 +89,6 @@ pub struct Driver {
     servers: Servers,
     /// Decided and not committed yet.
     stage: Stage,
-    /// When the last action of the user was taken in this life of the driver.
-    last_act: Option<Timestamp>,
     events: Vec<Event>,
     /// Set when what is in memory may not be what is in the store any more.
     is_stale: bool,
@@ -161,7 +158,6 @@ impl Driver {
             agenda: Agenda::default(),
             servers: Servers::new(size),
             stage: Stage::default(),
-            last_act: None,
             events: Vec::new(),
             is_stale: false,
         };
@@ -217,7 +213,6 @@ impl Driver {
         let value = action(module, &mut Turn::new(&mut host)).map_err(ActError::Action)?;
         let (batch, effects) = host.finish()?;
         self.commit(batch, effects)?;
-        self.last_act = Some(now);
         Ok(value)
     }
 
