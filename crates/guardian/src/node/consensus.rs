@@ -35,6 +35,9 @@ use crate::setup::config::GuardianConfig;
 /// fetched sessions wait.
 const COMMANDS: usize = 256;
 
+/// How long a guardian that stops waits for the last to let go of its database.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
 /// What users scan to join.
 pub(super) const INVITE_FILE: &str = "invite-code";
 /// What clients download.
@@ -184,6 +187,10 @@ pub(super) async fn run(
         broadcast.shutdown().await;
     }
     drop(node);
+    // Answers that were cut off let go of the database in their own time; whoever starts again at once
+    // needs it.
+    let closed = async { while own_stopped.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(LETTING_GO, closed).await;
     if let Some(links) = links {
         links.shutdown().await;
     }

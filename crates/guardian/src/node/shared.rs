@@ -64,7 +64,7 @@ pub(crate) struct Node {
     pub(crate) claimed_sessions: Mutex<BTreeMap<PeerId, SessionIndex>>,
     /// Stop after this session; `u64::MAX` for never.
     pub(crate) last_session: AtomicU64,
-    /// Tells `run` to end the process.
+    /// Tells `run` to end the process, and by its drop that the store is closed: it is declared last.
     pub(crate) stop: watch::Sender<bool>,
 }
 

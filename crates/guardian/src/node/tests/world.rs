@@ -219,7 +219,16 @@ impl World {
     /// Waits until a guardian is past its ceremony and answers.
     pub(super) async fn is_up(&self, index: u16) {
         let running = |status: &Value| status == "ConsensusIsRunning";
-        self.place.call_until(index, endpoint::SETUP_STATUS, Value::Null, running).await;
+        let up = self.place.call_until(index, endpoint::SETUP_STATUS, Value::Null, running);
+        let ended = async {
+            while self.nodes[index as usize].as_ref().is_some_and(|node| !node.task.is_finished()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = up => {}
+            () = ended => panic!("guardian {index} has ended"),
+        }
     }
 
     pub(super) async fn stop(&mut self, index: u16) {
