@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, StorageError,
-    TableDefinition, TableError,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use crate::{Backend, Batch, KeyRange, Order, Read, Scan, Snapshot, Store, StoreError};
@@ -91,7 +91,7 @@ impl Disk {
         let database =
             builder.create_file(file).map_err(|error| from_database(&building, error))?;
         let disk = Self::new(database);
-        disk.commit_to_file(Batch::new()).map_err(|error| failed(io_error(error)))?;
+        disk.lay_out().map_err(|error| failed(io_error(error)))?;
         fs::rename(&building, path).map_err(failed)?;
         sync_folder_of(path).map_err(failed)?;
         Ok(disk)
@@ -153,26 +153,36 @@ impl Disk {
         Ok(View { rows: open(ROWS)?, large: open(LARGE)?, _open: Arc::clone(&self.database) })
     }
 
+    /// Makes the tables.
+    fn lay_out(&self) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(ROWS)?;
+        transaction.open_table(LARGE)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// One redb transaction. Its error may mean anything between nothing and all of it on disk.
     fn commit_to_file(&self, batch: Batch) -> Result<(), redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_two_phase_commit(true);
         {
             let mut rows = transaction.open_table(ROWS)?;
-            let mut large = transaction.open_table(LARGE)?;
+            // Few commits need it, and a table that was opened is written.
+            let mut large = None;
             for (key, value) in batch {
                 let key = key.as_slice();
                 let is_large = value.as_ref().is_some_and(|value| value.len() > INLINE_MAX_BYTES);
                 let before = match &value {
                     Some(value) if is_large => {
-                        large.insert(key, value.as_slice())?;
+                        opened(&mut large, &transaction)?.insert(key, value.as_slice())?;
                         rows.insert(key, [ELSEWHERE].as_slice())?
                     }
                     Some(value) => rows.insert(key, inline(value).as_slice())?,
                     None => rows.remove(key)?,
                 };
                 if before.is_some_and(|row| row.value() == [ELSEWHERE]) && !is_large {
-                    large.remove(key)?;
+                    opened(&mut large, &transaction)?.remove(key)?;
                 }
             }
         }
@@ -201,6 +211,17 @@ impl Backend for Disk {
             self.stopped.store(true, Ordering::SeqCst);
             StoreError::CommitUnknown { source: io_error(error) }
         })
+    }
+}
+
+/// [`LARGE`], opened at its first use in a transaction.
+fn opened<'slot, 'transaction>(
+    slot: &'slot mut Option<redb::Table<'transaction, &'static [u8], &'static [u8]>>,
+    transaction: &'transaction WriteTransaction,
+) -> Result<&'slot mut redb::Table<'transaction, &'static [u8], &'static [u8]>, TableError> {
+    match slot {
+        Some(table) => Ok(table),
+        None => Ok(slot.insert(transaction.open_table(LARGE)?)),
     }
 }
 
