@@ -48,7 +48,14 @@ pub fn unit_file(bytes: &[u8]) {
     let _ = scan(bytes, SESSION);
     let Some((&[cut, high, low, mask], rest)) = bytes.split_first_chunk::<4>() else { return };
     let records: Vec<&[u8]> = rest.split(|byte| *byte == cut).filter(|r| !r.is_empty()).collect();
-    let mut file = header(SESSION, Silence::None);
+    // One that holds an intact record in its own bytes looks like damage when it is torn.
+    let header = header(SESSION, Silence::None);
+    let holds_another =
+        |record: &&[u8]| scan(&[&header[..], &[0], record].concat(), SESSION).damaged;
+    if records.iter().any(holds_another) {
+        return;
+    }
+    let mut file = header;
     let mut ends = vec![file.len()];
     for record in &records {
         let length = (record.len() as u32).to_be_bytes();

@@ -17,6 +17,9 @@
 //! as `.damaged`, and a new one that records the silence takes its place, so that a second restart
 //! does not forget it.
 //!
+//! A peer may put the bytes of an intact record into a unit of its own. Torn in just that record, the file
+//! counts as damaged and the guardian keeps silent for a session without need, which harms nobody.
+//!
 //! The local log of a federation of one uses the same records.
 
 use std::{
@@ -294,6 +297,18 @@ mod tests {
         let records: Vec<&[u8]> = vec![b"one", b"two", b"three"];
         assert_eq!(reopened(dir.path()).0.records, records);
         assert!(UnitFile::open(dir.path(), 8).unwrap().is_none());
+    }
+
+    #[test]
+    fn torn_record_with_an_intact_one_inside_silences_and_costs_nothing_else() {
+        let (_dir, inner) = written(&[b"inner"]);
+        let unit = [&b"a peer's bytes"[..], &inner[HEADER_BYTES..], b"more of them"].concat();
+        let (dir, bytes) = written(&[b"one", &unit]);
+        assert_eq!(reopened(dir.path()).0.records.len(), 2, "whole, it is a record like any other");
+        fs::write(path(dir.path(), 7), &bytes[..bytes.len() - 1]).unwrap();
+        let (content, file) = reopened(dir.path());
+        assert!(content.damaged && file.is_none());
+        assert_eq!(content.records, [b"one"]);
     }
 
     #[test]
