@@ -5,7 +5,7 @@
 use moneta_sim::world::run;
 
 /// How many seeds are run, beginning with 0; `MONETA_SIM_SEEDS` asks for another number.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 /// Runs every second seed, beginning with `first`.
 fn run_seeds(first: u64) {
