@@ -87,7 +87,8 @@ impl Chain {
         OutPoint { txid, vout: 1 }
     }
 
-    /// Takes a transaction of the federation. One that is known is ignored.
+    /// Takes a transaction of the federation. One that is known is ignored, and so is one whose parent is
+    /// not: signatures of the parent may still be on their way, and guardians broadcast again.
     ///
     /// Errors: what is wrong with it.
     pub fn broadcast(&mut self, transaction: &Transaction) -> Result<(), String> {
@@ -98,8 +99,7 @@ impl Chain {
         let mut spent = Amount::ZERO;
         for input in &transaction.input {
             let OutPoint { txid: parent, vout } = input.previous_output;
-            let parent =
-                self.known.get(&parent).ok_or(format!("{txid} spends an unknown output"))?;
+            let Some(parent) = self.known.get(&parent) else { return Ok(()) };
             let output = parent.output.get(vout as usize);
             spent += output.ok_or(format!("{txid} spends a missing output"))?.value;
             let spender = self.spender(input.previous_output);
