@@ -88,7 +88,8 @@ impl Chain {
     }
 
     /// Takes a transaction of the federation. One that is known is ignored, and so is one whose parent is
-    /// not: signatures of the parent may still be on their way, and guardians broadcast again.
+    /// not: signatures of the parent may still be on their way, and guardians broadcast again. If the
+    /// parent never comes, the federation's pending transactions never end, and neither does the simulation.
     ///
     /// Errors: what is wrong with it.
     pub fn broadcast(&mut self, transaction: &Transaction) -> Result<(), String> {

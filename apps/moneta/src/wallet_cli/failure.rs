@@ -7,7 +7,7 @@
 //! | 2 | `usage` | the command line is wrong |
 //! | 3 | `refused` | the input is bad or the money is not there: the same call fails again |
 //! | 4 | `unavailable` | the world failed before anything was begun: repeating the same command is safe |
-//! | 5 | `pending` | begun, not ended in time: it goes on by itself, and repeating would do it twice |
+//! | 5 | `pending` | begun, not ended in time, or perhaps saved: it goes on by itself, and repeating would do it twice |
 //! | 130, 143 | - | ended by Ctrl-C or SIGTERM; what was decided goes on at the next command |
 
 use moneta_client::driver::{ActError, BeginError};
