@@ -152,12 +152,24 @@ async fn federation_outlives_power_cuts_absence_and_mixed_up_folders() {
         ("local.json", "the secrets are not those of guardian 2"),
         ("database.redb", "belongs to guardian 2 of federation"),
     ] {
-        let (own, saved) = (three.data_dir().join(file), three.data_dir().join("saved"));
-        fs::rename(&own, &saved).unwrap();
-        fs::copy(two.data_dir().join(file), &own).unwrap();
+        // A database is several files.
+        let names: Vec<_> = fs::read_dir(three.data_dir())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with(file))
+            .collect();
+        let saved = three.data_dir().join("saved");
+        fs::create_dir(&saved).unwrap();
+        for name in &names {
+            fs::rename(three.data_dir().join(name), saved.join(name)).unwrap();
+            fs::copy(two.data_dir().join(name), three.data_dir().join(name)).unwrap();
+        }
         let said = refusal_to_start(three).await;
         assert!(said.contains(complaint), "{file}: {said}");
-        fs::rename(&saved, &own).unwrap();
+        for name in &names {
+            fs::rename(saved.join(name), three.data_dir().join(name)).unwrap();
+        }
+        fs::remove_dir(saved).unwrap();
     }
     let (local, saved) = (three.data_dir().join("local.json"), three.data_dir().join("saved"));
     fs::rename(&local, &saved).unwrap();

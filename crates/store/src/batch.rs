@@ -40,8 +40,12 @@ impl Batch {
     }
 
     /// The writes to keys of `range`, in the order of their keys.
-    pub(crate) fn range(&self, range: &KeyRange) -> btree_map::Range<'_, Vec<u8>, Option<Vec<u8>>> {
-        self.writes.range::<[u8], _>(range.bounds())
+    pub(crate) fn range(
+        &self,
+        range: &KeyRange,
+    ) -> impl DoubleEndedIterator<Item = (&[u8], Option<&[u8]>)> + use<'_> {
+        let writes = self.writes.range::<[u8], _>(range.bounds());
+        writes.map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// Adds the writes of `later`, which win over writes to the same keys here.

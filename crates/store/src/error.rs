@@ -30,6 +30,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Refused: the layout of the file is one that this build does not read.
+    #[error("{path} was written by another version of this program, which this one cannot read")]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+    },
     /// Unavailable: the file cannot be opened, created or locked, as the system says.
     #[error("cannot open {path}: {source}")]
     Open {

@@ -10,14 +10,14 @@
 //!   a crash of process and machine (memory stores excepted).
 //! * Commits have one order, and a snapshot taken after a commit returned shows it.
 //! * Damage is an error. A damaged store does not open as if it were empty or older than it is; the
-//!   one known gap is named in `disk.rs`.
+//!   one known gap is named in `disk/mod.rs`.
 //!
 //! Start reading at [`Read`] and [`Write`], the two traits everything else is made of; then
 //! [`Backend`], which is all a new database has to offer, and [`Table`], which gives keys and
 //! values types. [`WriteSet`] collects writes, nested where a part may have to be undone.
 //!
-//! The choice of the disk backend is recorded in docs/decisions/0001-store-backend.md.
-//!
+//! The choice of the disk backend is recorded in docs/decisions/0001-store-backend.md, its log in
+//! docs/decisions/0017-commit-log.md.
 
 mod backend;
 mod batch;
@@ -25,6 +25,7 @@ mod batch;
 mod disk;
 mod error;
 mod memory;
+mod merge;
 mod range;
 mod read;
 mod scoped;

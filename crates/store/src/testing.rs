@@ -1,9 +1,21 @@
 //! A store that crashes and fails on demand, for tests and the simulator.
 
 use std::io;
+#[cfg(feature = "disk")]
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Backend, Batch, Memory, Snapshot, Store, StoreError};
+
+/// Opens or creates a disk store as [`crate::Disk::open_or_create`] does, with halves of its log that are full
+/// at `log_bytes`: so that what is rare comes often.
+#[cfg(feature = "disk")]
+pub fn disk_with_short_log(
+    path: impl AsRef<Path>,
+    log_bytes: u64,
+) -> Result<crate::Disk, StoreError> {
+    crate::Disk::open_or_create_with(path.as_ref(), log_bytes)
+}
 
 /// What goes wrong at a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! Writes that are not committed yet, over the view they were decided on.
 
-use std::cmp::Ordering;
 use std::fmt;
-use std::iter::Peekable;
 
-use crate::{Batch, Entry, KeyRange, Order, Read, Scan, StoreError, Write};
+use crate::merge::{Changes, merged};
+use crate::{Batch, KeyRange, Order, Read, Scan, StoreError, Write};
 
 /// Writes over a base view. Reads show the writes merged with the base, which is never touched.
 ///
@@ -72,12 +71,11 @@ impl Read for WriteSet<'_> {
 
     fn scan(&self, range: KeyRange, order: Order) -> Scan<'_> {
         let own = self.writes.range(&range);
-        let own: OwnScan<'_> = match order {
+        let own: Changes<'_> = match order {
             Order::Ascending => Box::new(own),
             Order::Descending => Box::new(own.rev()),
         };
-        let base = self.base.scan(range, order).peekable();
-        Box::new(Merge { base, own: own.peekable(), order, failed: false })
+        merged(self.base.scan(range, order), own, order)
     }
 }
 
@@ -94,43 +92,5 @@ impl Write for WriteSet<'_> {
 impl fmt::Debug for WriteSet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WriteSet").field("writes", &self.writes).finish_non_exhaustive()
-    }
-}
-
-type OwnScan<'a> = Box<dyn Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> + 'a>;
-
-/// Two scans in the same order as one, in which own writes hide base entries of the same key.
-struct Merge<'a> {
-    base: Peekable<Scan<'a>>,
-    own: Peekable<OwnScan<'a>>,
-    order: Order,
-    failed: bool,
-}
-
-impl Iterator for Merge<'_> {
-    type Item = Result<Entry, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.failed {
-            let base_against_own = match (self.base.peek(), self.own.peek()) {
-                (Some(Err(_)), _) => {
-                    self.failed = true;
-                    Ordering::Less
-                }
-                (Some(Ok((base, _))), Some((own, _))) => self.order.compare(base, own),
-                (_, None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-            };
-            if base_against_own == Ordering::Less {
-                return self.base.next();
-            }
-            if base_against_own == Ordering::Equal {
-                self.base.next();
-            }
-            if let Some((key, Some(value))) = self.own.next() {
-                return Some(Ok((key.clone(), value.clone())));
-            }
-        }
-        None
     }
 }

@@ -33,12 +33,23 @@ fn disk() -> Ground {
     Ground { store, _folder: Some(folder) }
 }
 
+/// Its log is written into its tree after every few commits.
+#[cfg(feature = "disk")]
+fn busy_disk() -> Ground {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = moneta_store::testing::disk_with_short_log(path, 4 << 12).unwrap().into_store();
+    Ground { store, _folder: Some(folder) }
+}
+
 macro_rules! claims {
     ($($claim:ident),* $(,)?) => {
         mod on_memory { $(#[test] fn $claim() { super::$claim(&super::memory().store); })* }
         mod on_crash_prone { $(#[test] fn $claim() { super::$claim(&super::crash_prone().store); })* }
         #[cfg(feature = "disk")]
         mod on_disk { $(#[test] fn $claim() { super::$claim(&super::disk().store); })* }
+        #[cfg(feature = "disk")]
+        mod on_busy_disk { $(#[test] fn $claim() { super::$claim(&super::busy_disk().store); })* }
     };
 }
 

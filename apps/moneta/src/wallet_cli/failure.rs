@@ -108,6 +108,11 @@ impl From<StoreError> for Failure {
             StoreError::Missing { .. } | StoreError::Exists { .. } => {
                 (Kind::Refused, "check the folder given with --wallet")
             }
+            StoreError::OtherVersion { .. } => (
+                Kind::Refused,
+                "use the version that made it, or find the money again from the 12 words with \
+                 `moneta recover` in a new folder",
+            ),
             StoreError::Damaged { .. } | StoreError::Corrupt { .. } => (
                 Kind::Broken,
                 "keep a copy of the folder; the money can be found again from the 12 words with \
