@@ -9,20 +9,30 @@ use moneta::world::World;
 use moneta_client::driver::ActError;
 use moneta_client::online::{Client, Wallet};
 use moneta_core::{InviteCode, ModuleInstanceId, Msat};
+use moneta_load::drive::Moment;
 use moneta_meta::client::MetaClientKind;
 use moneta_mint::client::{MintClient, MintClientKind, SendProgress};
 use moneta_mint::words::ECash;
 use moneta_module::client::{ClientKind, End};
 use moneta_wallet::client::{AddressError, WalletClient, WalletClientKind};
 
-/// Deposited by the sender, in sat.
-const DEPOSIT_SAT: u64 = 1_000_000;
+/// Deposited by the sender, in sat: enough for an hour of payments, of which there are ten a second.
+const DEPOSIT_SAT: u64 = 60_000_000;
 
 /// One payment, in msat: an odd amount, so that change is needed as in life.
 const PAYMENT: Msat = Msat(1_234_000);
 
 /// How long anything may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long to pay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Length {
+    /// So many payments.
+    Count(usize),
+    /// Payments until so much time has passed; the last one is finished.
+    Time(Duration),
+}
 
 /// Two wallets in one federation.
 pub(crate) struct Bench {
@@ -64,7 +74,7 @@ impl Bench {
     }
 
     /// The sender deposits. Returns the time from the last needed block to spendable e-cash.
-    pub(crate) async fn deposit(&mut self, world: &World) -> Result<Duration> {
+    pub(crate) async fn deposit(&self, world: &World) -> Result<Duration> {
         let member = &self.sender;
         let started = Instant::now();
         let address = loop {
@@ -96,12 +106,20 @@ impl Bench {
         Ok(started.elapsed())
     }
 
-    /// Payments one after the other; the time of each from the wish to send to notes the receiver
-    /// can spend, in order.
-    pub(crate) async fn pay(&mut self, count: usize) -> Result<Vec<Duration>> {
-        let mut times = Vec::with_capacity(count);
-        for _ in 0..count {
+    /// Payments one after the other; when each began, counted from `began`, and the time from the wish to
+    /// send to notes the receiver can spend, in order.
+    pub(crate) async fn pay(&self, length: Length, began: Instant) -> Result<Vec<Moment>> {
+        let mut moments = Vec::new();
+        loop {
             let started = Instant::now();
+            let due = started.saturating_duration_since(began);
+            let enough = match length {
+                Length::Count(count) => moments.len() >= count,
+                Length::Time(time) => due >= time,
+            };
+            if enough {
+                return Ok(moments);
+            }
             let ecash = self.send().await?;
             let ecash: ECash = ecash.parse().context("read the e-cash")?;
             let receiver = &self.receiver;
@@ -114,9 +132,8 @@ impl Bench {
                 .map_err(|error| anyhow::anyhow!("not received: {error}"))?;
             let ended = receiver.client.wait_operation(operation).await?;
             ensure!(ended.end == End::Succeeded, "a payment failed: {:?}", ended.events);
-            times.push(started.elapsed());
+            moments.push(Moment { due, paid: started.elapsed() });
         }
-        Ok(times)
     }
 
     async fn send(&self) -> Result<String> {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Clock ticks per second of `/proc/PID/stat`: fixed on Linux for programs.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -21,7 +21,7 @@ pub struct Sample {
 }
 
 /// What a process used up between two samples.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Length of the interval.
     pub seconds: f64,

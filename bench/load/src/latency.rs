@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest time told apart, in microseconds: ten minutes.
 const LONGEST_US: u64 = 600_000_000;
@@ -15,7 +15,7 @@ pub struct Latency {
 }
 
 /// The figures of a [`Latency`], in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LatencySummary {
     /// Half are not slower.
     pub p50_ms: f64,
@@ -32,7 +32,7 @@ pub struct LatencySummary {
 }
 
 /// One step of a distribution: so many payments took at most so long.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
     /// Upper end of the step, in milliseconds.
     pub up_to_ms: f64,

@@ -4,15 +4,15 @@
 //! another implementation with the same transactions on the same machine. Its parts, from the pure
 //! to the wired:
 //!
-//! * [`shape`], [`schedule`], [`latency`], [`report`], [`guardians`], [`plot`]: what to send, when, and how
-//!   figures are kept and shown. No clock, no I/O.
+//! * [`shape`], [`schedule`], [`latency`], [`edges`], [`report`], [`guardians`], [`plot`]: what to send, when, and
+//!   how figures are kept and shown. No clock, no I/O.
 //! * [`notes`] and [`purse`]: e-cash made and signed beforehand, so that guardians are measured and not
 //!   this program.
 //! * [`federation`] and [`drive`]: calls to all guardians as a wallet makes them; open and closed loop.
 //! * [`link`]: a proxy that puts distance between guardians, and between them and wallets.
-//! * [`cost`]: what processes use up, from `/proc`.
+//! * [`cost`], [`watch`], [`origin`]: what processes use up, from `/proc`, every minute; which machine and build.
 //! * [`subject`], [`modes`], [`long`], [`recovery`], [`sync`]: a federation to measure, and what is measured
-//!   on it.
+//!   on it. [`signals`]: how it ends early.
 //!
 //! Latency in the open loop counts from the moment a payment was *due*, not from when it could be
 //! sent: a federation that stalls cannot hide the payments that would have come meanwhile
@@ -25,6 +25,7 @@
 
 pub mod cost;
 pub mod drive;
+pub mod edges;
 pub mod federation;
 pub mod fund;
 pub mod guardians;
@@ -33,11 +34,14 @@ pub mod link;
 pub mod long;
 pub mod modes;
 pub mod notes;
+pub mod origin;
 pub mod plot;
 pub mod purse;
 pub mod recovery;
 pub mod report;
 pub mod schedule;
 pub mod shape;
+pub mod signals;
 pub mod subject;
 pub mod sync;
+pub mod watch;

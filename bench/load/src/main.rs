@@ -3,16 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use moneta::world::{Narrator, Pace};
 use moneta_load::link::Weather;
 use moneta_load::modes::Pulse;
+use moneta_load::origin::Origin;
 use moneta_load::plot::latency_against_load;
 use moneta_load::report::{Report, SubjectReport};
 use moneta_load::shape::Shape;
+use moneta_load::signals::until_asked_to_end;
 use moneta_load::subject::{Candidate, Subject, allow_open_files};
 
 /// Drives a local federation with payments and measures it; with --reference a second one of another
@@ -47,9 +50,9 @@ struct Flags {
     /// Payments per second of the load series
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20,50,100,200,400")]
     rates: Vec<f64>,
-    /// Payments at a time where throughput is measured
-    #[arg(long, default_value_t = 64)]
-    in_flight: usize,
+    /// Payments at a time where throughput is measured; several numbers make as many points, waiters uses the first
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    in_flight: Vec<usize>,
     /// Wallets that wait on long polls
     #[arg(long, default_value_t = 900)]
     waiters: usize,
@@ -115,8 +118,17 @@ impl std::fmt::Display for ModeName {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let mut flags = Flags::parse();
+async fn main() -> Result<ExitCode> {
+    match until_asked_to_end(run(Flags::parse())).await? {
+        Some(result) => result.map(|()| ExitCode::SUCCESS),
+        None => {
+            eprintln!("moneta-load: asked to end; the guardians are gone");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn run(mut flags: Flags) -> Result<()> {
     if flags.quick {
         flags.seconds = flags.seconds.min(5);
         flags.idle_seconds = flags.idle_seconds.min(20);
@@ -128,14 +140,7 @@ async fn main() -> Result<()> {
     // A connection per waiter and guardian, and the far ends of links.
     let most = flags.guardians.iter().copied().max().unwrap_or_default();
     allow_open_files(flags.waiters as u64 * u64::from(most) + 1_000)?;
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut report = Report {
-        began_unix_secs: began.as_secs(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        processor: processor(),
-        release_build: !cfg!(debug_assertions),
-        subjects: Vec::new(),
-    };
+    let mut report = Report { origin: Origin::find(), subjects: Vec::new() };
     let mut narrator = Narrator::aloud();
     for candidate in flags.candidates() {
         report.subjects.push(measure(&flags, candidate, &mut narrator).await?);
@@ -185,8 +190,14 @@ async fn measure(
         let place = folder.path().join("near");
         let mut subject = Subject::start(&candidate, &place, narrator).await?;
         for mode in near {
-            measure_mode(flags, mode, &mut subject, &place, narrator).await?;
+            // One that fails (with many waiters, some federations do) must not lose what the others found.
+            if let Err(error) = measure_mode(flags, mode, &mut subject, &place, narrator).await {
+                let failure = format!("{mode}: {error:#}");
+                narrator.done(&format!("FAILED: {failure}"));
+                subject.report.failures.push(failure);
+            }
         }
+        ensure!(subject.report.has_figures(), "{}", subject.report.failures.join("; "));
         found = Some(subject.finish().await);
     }
     if wanted.contains(&ModeName::Sync) {
@@ -232,12 +243,15 @@ async fn measure_mode(
         }
         ModeName::Throughput => {
             for shape in &flags.shapes {
-                subject.throughput(*shape, flags.in_flight, time, narrator).await?;
+                for in_flight in &flags.in_flight {
+                    subject.throughput(*shape, *in_flight, time, narrator).await?;
+                }
             }
         }
         ModeName::Load => subject.load(first, &flags.rates, time, narrator).await?,
         ModeName::Waiters => {
-            subject.waiters(first, flags.in_flight, flags.waiters, time, narrator).await?;
+            let in_flight = *flags.in_flight.first().context("no number of payments was given")?;
+            subject.waiters(first, in_flight, flags.waiters, time, narrator).await?;
         }
         ModeName::Idle => {
             subject.idle(Duration::from_secs(flags.idle_seconds), narrator).await?;
@@ -274,12 +288,6 @@ fn weathers(flags: &Flags) -> Vec<Weather> {
         weathers.push(Weather { loss_ppm, ..*middle });
     }
     weathers
-}
-
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("model name"));
-    line.map_or("unknown".to_owned(), |line| line.trim_matches([' ', '\t', ':']).to_owned())
 }
 
 fn write(flags: &Flags, report: &Report) -> Result<()> {

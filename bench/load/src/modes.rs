@@ -33,6 +33,9 @@ const IDLE_REST: Duration = Duration::from_secs(5);
 /// A stopped guardian's peers need a moment to notice.
 const DOWN_REST: Duration = Duration::from_secs(3);
 
+/// Before a waiting wallet asks again.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// How long each point lasts.
 #[derive(Debug, Clone, Copy)]
 pub struct Pulse {
@@ -283,6 +286,8 @@ impl Subject {
                 waiting.spawn(async move {
                     loop {
                         Federation::wait_in_vain(&lane, &url, txid).await;
+                        // A guardian that takes no more callers answers at once, and must not be flooded.
+                        tokio::time::sleep(AGAIN).await;
                     }
                 });
             }

@@ -3,33 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cost::Cost;
 use crate::guardians;
 use crate::latency::{Bucket, LatencySummary};
 use crate::long::LongRun;
+use crate::origin::Origin;
 use crate::recovery::Recovered;
 use crate::shape::Shape;
 use crate::sync::Synced;
 
 /// Everything measured in one run. Units stand at the ends of names.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// When it began, in seconds since 1970.
-    pub began_unix_secs: u64,
-    /// Logical processors of the machine.
-    pub cores: usize,
-    /// What the processor calls itself.
-    pub processor: String,
-    /// Whether this program and ours among the guardians were built with optimisations of a release.
-    pub release_build: bool,
+    /// Machine, build and time.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Federations in the order they were measured.
     pub subjects: Vec<SubjectReport>,
 }
 
 /// What was measured on one federation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SubjectReport {
     /// `moneta` or `reference`.
     pub name: String,
@@ -45,23 +41,26 @@ pub struct SubjectReport {
     pub points: Vec<Point>,
     /// Per guardian, idle.
     pub idle: Vec<Cost>,
-    /// Wallets recovered from their words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Wallets recovered from their words. Not read back: who reads a report shows what it says of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub recoveries: Vec<Recovered>,
-    /// A guardian replaying history.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// A guardian replaying history. Not read back, either.
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub syncs: Vec<Synced>,
     /// Payments for a long time.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub long_runs: Vec<LongRun>,
     /// Whole data folders, all guardians together, at the end; `None` if it could not be read.
     pub disk_bytes: Option<u64>,
     /// Payments it took in all, splits of notes included.
     pub payments_in_all: u64,
+    /// What could not be measured, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failures: Vec<String>,
 }
 
 /// What a point is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// A low fixed rate: how long one payment takes.
@@ -79,7 +78,7 @@ pub enum Mode {
 }
 
 /// What was set for a point.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// What it is about.
     pub mode: Mode,
@@ -106,7 +105,7 @@ pub struct Setting {
 }
 
 /// What was measured at one setting.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Point {
     /// What was set.
     pub setting: Setting,
@@ -137,7 +136,7 @@ pub struct Point {
 }
 
 /// What the guardians used up together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Used {
     /// Processor time of all guardians per payment.
     pub cpu_ms_per_payment: f64,
@@ -209,15 +208,19 @@ impl Report {
         rows.print(&self.names())
     }
 
-    /// The table, and behind it what the figures say in words.
+    /// The table, behind it what the figures say in words, and where they are from.
     pub fn to_text(&self) -> String {
         let mut text = self.to_table();
+        let _ = writeln!(text, "\n{}", self.origin.sentence());
         for sentence in guardians::sentences(&self.subjects) {
             let _ = writeln!(text, "\n{sentence}");
         }
         for (subject, name) in self.subjects.iter().zip(self.names()) {
             for synced in &subject.syncs {
                 let _ = writeln!(text, "\n{}", synced.sentence(&name));
+            }
+            for failure in &subject.failures {
+                let _ = writeln!(text, "\n{name}: not measured: {failure}.");
             }
             for run in &subject.long_runs {
                 let _ = write!(text, "\n{}", run.to_text(&name));
@@ -239,6 +242,12 @@ impl Report {
 }
 
 impl SubjectReport {
+    /// Whether anything was measured.
+    pub fn has_figures(&self) -> bool {
+        let others = [self.idle.len(), self.recoveries.len(), self.syncs.len()];
+        !self.points.is_empty() || !self.long_runs.is_empty() || others.iter().any(|len| *len > 0)
+    }
+
     fn fill(&self, rows: &mut Rows, column: usize) {
         rows.put("ceremony", Unit::Ms, column, self.ceremony_ms);
         rows.put("deposit: last block to spendable", Unit::Ms, column, self.deposit_ms);
@@ -349,7 +358,7 @@ impl Unit {
 }
 
 /// About three digits: more is noise.
-pub(crate) fn digits(figure: f64) -> String {
+pub fn digits(figure: f64) -> String {
     let places = match figure.abs() {
         size if size >= 100.0 || size == 0.0 => 0,
         size if size >= 10.0 => 1,
@@ -446,12 +455,20 @@ pub(crate) mod tests {
             long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,
+            failures: Vec::new(),
         }
     }
 
     fn report(subjects: Vec<SubjectReport>) -> Report {
-        let processor = String::new();
-        Report { began_unix_secs: 0, cores: 2, processor, release_build: true, subjects }
+        let origin = Origin {
+            began_unix_secs: 0,
+            cores: 2,
+            processor: "a processor".to_owned(),
+            load_average: Some(0.25),
+            profile: "dev".to_owned(),
+            commit: "abc".to_owned(),
+        };
+        Report { origin, subjects }
     }
 
     #[test]
@@ -487,8 +504,19 @@ pub(crate) mod tests {
     fn json_names_carry_units() {
         let json = serde_json::to_string(&report(vec![subject("moneta", 50.0)]));
         let json = json.expect("plain data serialises");
-        for name in ["\"p99_ms\":50.0", "\"shape\":\"5x5\"", "\"mode\":\"latency\""] {
+        for name in
+            ["\"commit\":\"abc\"", "\"p99_ms\":50.0", "\"shape\":\"5x5\"", "\"mode\":\"latency\""]
+        {
             assert!(json.contains(name), "{name} in {json}");
         }
+    }
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let written = report(vec![subject("moneta", 50.0), subject("reference", 500.0)]);
+        let json = serde_json::to_string(&written).expect("plain data serialises");
+        let read: Report = serde_json::from_str(&json).expect("what was written can be read");
+        assert_eq!(read.to_text(), written.to_text());
+        let text = written.to_text();
+        assert!(text.contains("Commit abc, profile dev, on 2 cores of a processor"), "{text}");
     }
 }

@@ -92,6 +92,7 @@ impl Subject {
             long_runs: Vec::new(),
             disk_bytes: None,
             payments_in_all: 0,
+            failures: Vec::new(),
         };
         let (federation, purse) = (Arc::new(federation), Purse::new(funded.notes));
         let (wallet, is_ours) = (funded.wallet, candidate.reference.is_none());
