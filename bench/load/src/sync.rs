@@ -36,7 +36,7 @@ const REPLAY_PATIENCE: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What the state of one of our guardians lies in, in its data folder.
-const STATE: [&str; 2] = ["database.redb", "units"];
+const STATE: [&str; 4] = ["database.redb", "database.redb.log0", "database.redb.log1", "units"];
 
 /// One replay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

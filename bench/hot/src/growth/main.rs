@@ -90,8 +90,8 @@ fn filled(folder: &Path, size: u64, smaller: Option<&Path>) -> Result<PathBuf> {
     if let Some(smaller) = smaller.filter(|_| !filling.exists()) {
         // Under another name, so that half a copy is not taken for a store.
         let copying = folder.join("copying");
-        fs::copy(smaller, &copying).context("copy the smaller store")?;
-        fs::rename(&copying, &filling).context("name the copy")?;
+        copy(smaller, &copying).context("copy the smaller store")?;
+        rename(&copying, &filling).context("name the copy")?;
     }
     let store = Disk::open_or_create(&filling).context("open the store")?.into_store();
     eprintln!("{size} spent notes: filling, {} are there", spent_notes(&store)?);
@@ -100,16 +100,27 @@ fn filled(folder: &Path, size: u64, smaller: Option<&Path>) -> Result<PathBuf> {
     })?;
     ensure!(spent_notes(&store)? == size, "the store in {} holds others", filling.display());
     drop(store);
-    fs::rename(&filling, &path).context("name the filled store")?;
+    rename(&filling, &path).context("name the filled store")?;
     Ok(path)
+}
+
+/// Copies a store, and waits until the copy is on the disk: what it left to be written would be measured.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for (from, to) in Disk::files(from).iter().zip(Disk::files(to)) {
+        fs::copy(from, &to)?;
+        fs::File::open(&to)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    Disk::files(from).iter().zip(Disk::files(to)).try_for_each(|(from, to)| fs::rename(from, to))
 }
 
 /// Measures in a process of its own, since memory counts.
 fn measure_copy(store: &Path, payments: usize) -> Result<Grown> {
     let copy = store.with_extension("measured");
-    fs::copy(store, &copy).context("copy the store")?;
-    // What the copy left to be written would be measured.
-    fs::File::open(&copy).and_then(|file| file.sync_all()).context("write out the copy")?;
+    self::copy(store, &copy).context("copy the store")?;
     let program = std::env::current_exe().context("find this program")?;
     let output = Command::new(program)
         .arg("--measure")
@@ -118,7 +129,7 @@ fn measure_copy(store: &Path, payments: usize) -> Result<Grown> {
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("start the measurement")?;
-    fs::remove_file(&copy).context("remove the measured copy")?;
+    Disk::files(&copy).iter().try_for_each(fs::remove_file).context("remove the measured copy")?;
     ensure!(output.status.success(), "the measurement failed: {}", output.status);
     let grown: Grown = serde_json::from_slice(&output.stdout).context("read the figures")?;
     eprintln!("   measured: {:.0} us a payment", grown.payment_us());

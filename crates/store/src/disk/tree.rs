@@ -112,12 +112,12 @@ impl Tree {
         })
     }
 
-    /// Writes `changes`, which lead to commit `applied`, in one transaction. Its error may mean
-    /// anything between nothing and all of it on disk.
+    /// Writes `changes` in one transaction, and that they end with commit `applied` if it is given. Its
+    /// error may mean anything between nothing and all of it on disk.
     pub(super) fn apply<'a>(
         &self,
         changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-        applied: u64,
+        applied: Option<u64>,
     ) -> io::Result<()> {
         self.try_apply(changes, applied).map_err(io_error)
     }
@@ -125,7 +125,7 @@ impl Tree {
     fn try_apply<'a>(
         &self,
         changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-        applied: u64,
+        applied: Option<u64>,
     ) -> Result<(), redb::Error> {
         let mut transaction = self.0.begin_write()?;
         transaction.set_two_phase_commit(true);
@@ -147,7 +147,9 @@ impl Tree {
                     opened(&mut large, &transaction)?.remove(key)?;
                 }
             }
-            transaction.open_table(LOG)?.insert(APPLIED, applied.to_le_bytes().as_slice())?;
+            if let Some(applied) = applied {
+                transaction.open_table(LOG)?.insert(APPLIED, applied.to_le_bytes().as_slice())?;
+            }
         }
         transaction.commit()?;
         Ok(())

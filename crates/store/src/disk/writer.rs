@@ -11,6 +11,10 @@ use super::tree::Tree;
 use super::view::{Changes, View};
 use crate::{Batch, StoreError};
 
+/// How many rows one transaction of the tree changes. If each lies in another page, these are 4 MB, which is
+/// what redb has room for: what it has to put aside it writes twice.
+const PART_ROWS: usize = 1000;
+
 /// The rows that snapshots show, shared by the writer and the thread that fills the tree.
 pub(super) struct Rows {
     tree: Tree,
@@ -43,13 +47,21 @@ impl Rows {
     }
 
     /// Writes into the tree what was put aside, which leads to commit `applied`.
+    ///
+    /// In parts, the last of which has the number. After a crash between two of them the log still has all,
+    /// and writing it again changes nothing.
     fn flush(&self, applied: u64) -> io::Result<()> {
         let flushing = self.view().flushing;
-        self.tree.apply(flushing.iter(), applied)?;
-        let tree = Arc::new(self.tree.view().map_err(io::Error::other)?);
-        self.change(|newest| {
-            (mem::replace(&mut newest.tree, tree), mem::take(&mut newest.flushing))
-        });
+        let mut changes = flushing.iter();
+        let parts = flushing.len().div_ceil(PART_ROWS);
+        for part in 1..=parts {
+            let applied = (part == parts).then_some(applied);
+            self.tree.apply(changes.by_ref().take(PART_ROWS), applied)?;
+            // A newer view in each, so that the next but one may use the pages that this one replaced.
+            let tree = Arc::new(self.tree.view().map_err(io::Error::other)?);
+            self.change(|newest| mem::replace(&mut newest.tree, tree));
+        }
+        self.change(|newest| mem::take(&mut newest.flushing));
         Ok(())
     }
 
@@ -146,6 +158,49 @@ impl Writer {
         match self.stopped {
             true => drop(self.end_flush()),
             false => drop(self.flush_all(rows)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use crate::{Backend, Batch, Disk, KeyRange, Order, Read};
+
+    /// A crash between two parts of a flush: the tree has some of the changes, and not their number.
+    #[test]
+    fn tree_that_has_a_part_of_the_changes_gets_all_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store");
+        let disk = Disk::create(&file).unwrap();
+        let mut batch = Batch::new();
+        (0..100_u8).for_each(|key| batch.put([key], [1]));
+        disk.commit(batch).unwrap();
+        drop(disk);
+        let disk = Disk::open(&file).unwrap();
+        for number in 2..5 {
+            let mut batch = Batch::new();
+            (0..100_u8).filter(|key| key % number == 0).for_each(|key| batch.put([key], [number]));
+            (0..100_u8).filter(|key| key % number == 1).for_each(|key| batch.delete([key]));
+            disk.commit(batch).unwrap();
+        }
+        let before = disk.snapshot();
+        let rows = |disk: &Disk| {
+            let view = disk.snapshot();
+            let rows = view.scan(KeyRange::all(), Order::Descending);
+            rows.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        for part in [0, 1, 10, 30] {
+            disk.rows.tree.apply(disk.rows.view().recent.iter().take(part), None).unwrap();
+            let killed = folder.path().join(format!("killed-{part}"));
+            for (own, copy) in Disk::files(&file).iter().zip(Disk::files(&killed)) {
+                fs::copy(own, copy).unwrap();
+            }
+            assert_eq!(rows(&Disk::open(killed).unwrap()), rows(&disk));
+            assert_eq!(before.get(&[0]).unwrap(), Some(vec![4]));
         }
     }
 }

@@ -26,25 +26,59 @@ fn killed_process_loses_no_commit_that_returned() {
     let short = [0, 1, 2, 3, 5, 8, 13, 21, 34, 55].map(|kill_after| ("store.short", kill_after));
     for (name, kill_after) in usual.into_iter().chain(short) {
         let file = folder.path().join(name);
-        let mut process = child(TEST, &file).stdout(Stdio::piped()).spawn().unwrap();
-        let mut acknowledged = 0;
-        let mut killed = false;
-        for line in BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok) {
-            let Some(number) = line.strip_prefix("committed ") else { continue };
-            acknowledged = number.parse().unwrap_or(acknowledged);
-            if acknowledged >= kill_after && !killed {
-                process.kill().unwrap();
-                killed = true;
-            }
-        }
-        process.wait().unwrap();
-        assert!(killed);
+        let acknowledged = kill_when_acknowledged(TEST, &file, kill_after);
         let disk = Disk::open(&file).unwrap();
         assert_whole(&disk, acknowledged);
         drop(disk);
         assert_whole(&Disk::open(&file).unwrap(), acknowledged);
         remove(&file);
     }
+}
+
+/// Each commit changes more rows than one transaction of the tree does.
+#[test]
+fn killed_process_leaves_no_commit_in_part_however_many_rows_it_has() {
+    const TEST: &str = "crashes::killed_process_leaves_no_commit_in_part_however_many_rows_it_has";
+    const ROWS: u16 = 2500;
+    if let Some(file) = file_of_child() {
+        let disk = disk_with_short_log(file, SHORT).unwrap();
+        for number in 1_u64.. {
+            let mut batch = Batch::new();
+            (0..ROWS).for_each(|row| batch.put(row.to_be_bytes(), number.to_be_bytes()));
+            disk.commit(batch).unwrap();
+            writeln!(std::io::stdout().lock(), "\ncommitted {number}").unwrap();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for kill_after in 1..12 {
+        let file = folder.path().join(kill_after.to_string());
+        let acknowledged = kill_when_acknowledged(TEST, &file, kill_after);
+        let disk = Disk::open(&file).unwrap();
+        let rows = contents(&disk).unwrap();
+        assert_eq!(rows.len(), usize::from(ROWS));
+        let number = &rows[&vec![0, 0]];
+        assert!(rows.values().all(|value| value == number), "a commit is there in part");
+        let number = u64::from_be_bytes(number[..].try_into().unwrap());
+        assert!(number == acknowledged || number == acknowledged + 1);
+    }
+}
+
+/// Runs `test` as a child that commits to `file`, and kills it; returns the last number that it told of.
+fn kill_when_acknowledged(test: &str, file: &Path, number: u64) -> u64 {
+    let mut process = child(test, file).stdout(Stdio::piped()).spawn().unwrap();
+    let mut acknowledged = 0;
+    let mut killed = false;
+    for line in BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        let Some(told) = line.strip_prefix("committed ") else { continue };
+        acknowledged = told.parse().unwrap_or(acknowledged);
+        if acknowledged >= number && !killed {
+            process.kill().unwrap();
+            killed = true;
+        }
+    }
+    process.wait().unwrap();
+    assert!(killed);
+    acknowledged
 }
 
 /// The last commit of the tree is older than the log, and newer than the former half of it.
