@@ -21,6 +21,15 @@ group!(
     blst_p1s_mult_pippenger_scratch_sizeof
 );
 
+impl G1 {
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let mut negated = *other;
+        // SAFETY: negation of a field element; the point of infinity, all zero, stays what it is.
+        unsafe { blst::blst_fp_cneg(&mut negated.0.y, &other.0.y, true) };
+        self.plus(&negated)
+    }
+}
+
 /// `1 - z` for the (negative) BLS parameter z, little-endian: the effective cofactor of G1.
 const EFFECTIVE_COFACTOR_LE: [u8; 8] = 0xd201_0000_0001_0001_u64.to_le_bytes();
 
