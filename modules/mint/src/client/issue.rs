@@ -49,6 +49,16 @@ struct Answer {
 }
 
 impl Examined {
+    /// Keeps the keys of notes that are asked for: most are wanted within a second, when somebody waits.
+    pub(super) fn expect(&self, requests: &[NoteRequest], keys: Vec<NoteKeys>) {
+        self.keep(Examination {
+            requests: requests.to_vec(),
+            keys,
+            answers: BTreeMap::new(),
+            complete: None,
+        });
+    }
+
     /// Looks at the answers to a request for the shares of `requests`.
     pub(super) fn examine(
         &self,
@@ -79,11 +89,15 @@ impl Examined {
         if !shares.notes.is_empty() && shares.notes.iter().all(|issued| issued.note.is_some()) {
             examination.complete = Some(shares.clone());
         }
+        self.keep(examination);
+        shares
+    }
+
+    fn keep(&self, examination: Examination) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(examination);
         let surplus = kept.len().saturating_sub(EXAMINATIONS);
         kept.drain(..surplus);
-        shares
     }
 }
 

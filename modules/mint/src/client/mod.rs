@@ -63,15 +63,16 @@ use crate::words::{
 };
 use selection::{Counts, Terms};
 
-/// How many tweaks are kept ground: for a dozen transactions or two in a row, as each takes as many
-/// as it asks for notes of one denomination, mostly one to four.
-const TWEAK_STOCK: usize = 50;
+/// How many tweaks are kept ground: for a hundred transactions in a row, as each takes as many as it asks
+/// for notes of one denomination, mostly one or two. With 50, every second of the payments behind the fortieth
+/// ground its own while somebody waited, some milliseconds each.
+const TWEAK_STOCK: usize = 200;
 /// Hashes per turn of the grinder: a tweak is found in 65,536 on average, so two in a turn, and in one of
 /// seven none. A turn takes some milliseconds, and as many again to commit, during which the wallet does
 /// nothing else; so few turns with something to show are better than many.
 const GRIND_ATTEMPTS: u32 = 1 << 17;
 /// The pause between two turns of the grinder, for others to get theirs.
-const GRIND_PAUSE_MS: u64 = 200;
+const GRIND_PAUSE_MS: u64 = 100;
 /// How often the grinder looks at a full stock.
 const GRIND_IDLE_MS: u64 = 60_000;
 
@@ -229,7 +230,10 @@ impl MintClient {
                 fee: fees.fee(amount),
             });
         }
-        let requests = requests.into_iter().map(|(request, _)| request).collect();
+        let (requests, keys): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+        if !requests.is_empty() {
+            self.examined.expect(&requests, keys);
+        }
         let machine = Machine::Bundle(Bundle { purpose, notes, requests });
         Ok(Draft { inputs, outputs, machine: Some(machine) })
     }
