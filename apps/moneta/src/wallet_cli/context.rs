@@ -113,15 +113,15 @@ impl Context {
         }
     }
 
-    /// By the beginning of its id, else by its name.
+    /// By the beginning of its id, else by its name. One that cannot be opened has no name that we know.
     async fn find_federation(&self, wallet: &Wallet, text: &str) -> Result<FederationId, Failure> {
         let by_id = wallet.find_federation(text);
         if !text.is_empty() && by_id.is_ok() {
             return Ok(by_id?);
         }
         let mut named = Vec::new();
-        for (federation, name) in self.names(wallet).await? {
-            if name.as_deref() == Some(text) {
+        for (federation, name) in self.each_federation(wallet, federation_name).await? {
+            if name.is_ok_and(|name| name.as_deref() == Some(text)) {
                 named.push(federation);
             }
         }
@@ -131,16 +131,20 @@ impl Context {
         }
     }
 
-    /// The federations that were joined, with their names.
-    pub async fn names(
+    /// Opens the federations that were joined one after the other and asks each. One that cannot be opened
+    /// says why and stops nobody else: its store may be damaged, while the others hold sound money.
+    ///
+    /// Errors: the wallet's folder cannot be read.
+    pub async fn each_federation<T>(
         &self,
         wallet: &Wallet,
-    ) -> Result<Vec<(FederationId, Option<String>)>, Failure> {
-        let mut names = Vec::new();
+        ask: impl AsyncFn(&Client) -> T,
+    ) -> Result<Vec<(FederationId, Result<T, Failure>)>, Failure> {
+        let mut answers = Vec::new();
         for federation in wallet.federations()? {
             match wallet.client(federation).await {
                 Ok(client) => {
-                    names.push((federation, federation_name(&client).await));
+                    answers.push((federation, Ok(ask(&client).await)));
                     client.shutdown().await;
                 }
                 // Left by a join that did not finish, at one point or another.
@@ -148,10 +152,10 @@ impl Context {
                     WalletError::Open(OpenError::NotJoined(_))
                     | WalletError::Store(StoreError::Missing { .. }),
                 ) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => answers.push((federation, Err(error.into()))),
             }
         }
-        Ok(names)
+        Ok(answers)
     }
 
     /// Waits for an answer as long as the command may take.

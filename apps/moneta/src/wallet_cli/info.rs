@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::amount::readable;
 use super::coins;
-use super::context::Context;
+use super::context::{Context, federation_name};
 use super::failure::Failure;
 use super::screen::{Fields, Report, Style};
 use super::stalled::{self, Stalled};
@@ -30,6 +30,8 @@ struct Known {
     federation_id: FederationId,
     name: Option<String>,
     selected: bool,
+    /// Why it cannot be opened. A sound one has none.
+    failure: Option<Failure>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,10 +67,7 @@ impl Report for Info {
             text.push_str("\nno federation yet; join one with `moneta join INVITE`");
         }
         for known in &self.federations {
-            let mark = if known.selected { "*" } else { " " };
-            let name = known.name.clone().unwrap_or_else(|| "(without a name)".to_owned());
-            let id = style.faint(known.federation_id);
-            text.push_str(&format!("\n{mark} {}  {id}", style.strong(name)));
+            text.push_str(&format!("\n{}", known.line(style)));
         }
         if let Some(details) = &self.federation {
             text.push_str("\n\n");
@@ -88,6 +87,20 @@ impl Report for Info {
             }
         }
         text
+    }
+}
+
+impl Known {
+    fn line(&self, style: Style) -> String {
+        let mark = if self.selected { "*" } else { " " };
+        let id = style.faint(self.federation_id);
+        if let Some(Failure { message, hint, .. }) = &self.failure {
+            let hint = hint.as_ref().map_or(String::new(), |hint| format!(" ({hint})"));
+            let warning = style.bad(format!("cannot be opened: {message}{hint}"));
+            return format!("{mark} {id}  {warning}");
+        }
+        let name = self.name.clone().unwrap_or_else(|| "(without a name)".to_owned());
+        format!("{mark} {}  {id}", style.strong(name))
     }
 }
 
@@ -121,21 +134,27 @@ fn list(modules: &BTreeMap<ModuleInstanceId, ModuleKind>) -> String {
 /// Runs the command.
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let wallet = context.wallet()?;
-    let names = context.names(&wallet).await?;
+    let names = context.each_federation(&wallet, federation_name).await?;
     let meant = match context.federation(&wallet).await {
         Ok(federation) => Some(federation),
         // Named wrongly, as against not named.
         Err(failure) if context.global.federation.is_some() => return Err(failure),
         Err(_) => None,
     };
-    let known = |(federation_id, name)| {
+    let known = |(federation_id, name): (FederationId, Result<Option<String>, Failure>)| {
         let selected = meant == Some(federation_id);
-        Known { federation_id, name, selected }
+        let (name, failure) =
+            name.map_or_else(|failure| (None, Some(failure)), |name| (name, None));
+        Known { federation_id, name, selected, failure }
     };
     let federations: Vec<_> = names.into_iter().map(known).collect();
-    let federation = match meant {
-        Some(federation) if federations.iter().any(|known| known.selected) => {
-            Some(context.use_federation(&wallet, federation, details).await?)
+    let federation = match federations.iter().find(|known| known.selected) {
+        // Named, so nothing else was asked for.
+        Some(Known { failure: Some(failure), .. }) if context.global.federation.is_some() => {
+            return Err(failure.clone());
+        }
+        Some(Known { failure: None, federation_id, .. }) => {
+            Some(context.use_federation(&wallet, *federation_id, details).await?)
         }
         _ => None,
     };
@@ -180,7 +199,15 @@ mod tests {
         let module = |kind| (ModuleInstanceId::new(0), ModuleKind::from_static(kind));
         let info = Info {
             wallet: "w".into(),
-            federations: vec![Known { federation_id, name: None, selected: true }],
+            federations: vec![
+                Known { federation_id, name: None, selected: true, failure: None },
+                Known {
+                    federation_id: FederationId([8; 32]),
+                    name: None,
+                    selected: false,
+                    failure: Some(Failure::broken("torn").hint("recover")),
+                },
+            ],
             federation: Some(Details {
                 federation_id,
                 network: Some(Network::Signet),
@@ -198,7 +225,11 @@ mod tests {
         let id = "07".repeat(32);
         let shape = json!({
             "wallet": "w",
-            "federations": [{"federation_id": id, "name": null, "selected": true}],
+            "federations": [
+                {"federation_id": id, "name": null, "selected": true, "failure": null},
+                {"federation_id": "08".repeat(32), "name": null, "selected": false,
+                 "failure": {"kind": "broken", "message": "torn", "hint": "recover"}},
+            ],
             "federation": {
                 "federation_id": id, "network": "signet", "chain_id": null, "balance_msat": 1000,
                 "modules": {"0": "mintv2"}, "unknown_modules": {},
@@ -211,5 +242,6 @@ mod tests {
         let text = info.text(Style::PLAIN);
         assert!(text.contains("1 sat") && text.contains("newer release"), "{text}");
         assert!(text.contains("Not accepted for 1 minute"), "{text}");
+        assert!(text.contains(&format!("  {}  cannot be opened: torn (recover)", "08".repeat(32))));
     }
 }

@@ -2,7 +2,7 @@
 
 use bitcoin::Network;
 use moneta_client::join::RollCall;
-use moneta_client::online::{Client, Wallet, WalletError, preview_watched};
+use moneta_client::online::{Wallet, WalletError, preview_watched};
 use moneta_core::id::FederationId;
 use moneta_core::invite::InviteCode;
 use moneta_net::api::ApiConnector;
@@ -58,7 +58,7 @@ pub(super) async fn run(
     let roll = RollCall::default();
     let wallet = wallet.with_roll_call(roll.clone());
     // Also if an earlier command made it and could not join.
-    let new_wallet = context.names(&wallet).await?.is_empty();
+    let new_wallet = context.each_federation(&wallet, async |_| ()).await?.is_empty();
     let joining = async { Ok(wallet.join(&invite).await?) };
     let client = context.within_roll("joining", &roll, joining).await?;
     let report = Joined {
@@ -98,18 +98,10 @@ async fn check_network(
     }
 }
 
+/// What the federations say that can be opened.
 async fn wallets_network(context: &Context, wallet: &Wallet) -> Result<Option<Network>, Failure> {
-    for (federation, _) in context.names(wallet).await? {
-        let network = context
-            .use_federation(wallet, federation, async |client: &Client| {
-                Ok(coins::network(client).await)
-            })
-            .await?;
-        if network.is_some() {
-            return Ok(network);
-        }
-    }
-    Ok(None)
+    let networks = context.each_federation(wallet, coins::network).await?;
+    Ok(networks.into_iter().find_map(|(_, network)| network.ok().flatten()))
 }
 
 fn wrong_network(found: Network, wanted: Network) -> Failure {

@@ -3,9 +3,17 @@
 use std::collections::BTreeMap;
 
 use moneta_core::{FederationId, PeerId, invite::InviteCode};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::moneta::{Moneta, finish, plain_command};
+
+/// A federation in the wallet whose store is no store.
+pub(crate) fn plant_damaged_store(wallet: &Moneta, federation: &str) {
+    let folder = wallet.folder().join("federations").join(federation);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("wallet.redb"), [7; 5000]).unwrap();
+}
 
 fn wallet(folder: &TempDir) -> Moneta {
     Moneta::new(folder.path().join("wallet"))
@@ -77,6 +85,34 @@ async fn folder_that_cannot_be_used_is_named() {
     fault.unavailable("cannot use", "writable");
     let nowhere = Moneta::new("/proc/moneta");
     nowhere.fault(&join).await.unavailable("cannot use /proc/moneta", "writable");
+}
+
+/// A wallet whose only federation has a store of which nothing can be read: it says so, and what to do, and
+/// is of use for other federations.
+#[tokio::test]
+async fn damaged_store_is_told_of_and_nothing_else_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let wallet = wallet(&folder);
+    wallet.fault(&["join", &dead_invite(), "--timeout", "1"]).await.unavailable("not done", "");
+    let damaged = "08".repeat(32);
+    plant_damaged_store(&wallet, &damaged);
+    let info = wallet.json(&["info"]).await;
+    let known = &info["federations"][0];
+    assert_eq!(
+        (&known["federation_id"], &known["failure"]["kind"]),
+        (&json!(damaged), &json!("broken"))
+    );
+    assert_eq!(info["federation"], json!(null));
+    let info = wallet.run(&["info"]).await;
+    assert!(
+        info.code == 0 && info.out.contains("cannot be opened") && info.out.contains("12 words"),
+        "{info:?}"
+    );
+    wallet.fault(&["info", "--federation", "0808"]).await.check(1, "damaged", "12 words");
+    wallet.fault(&["balance"]).await.check(1, "damaged", "12 words");
+    // It gets as far as asking guardians.
+    let join = ["join", &dead_invite(), "--timeout", "1"];
+    wallet.fault(&join).await.unavailable("not done after 1 s", "repeat the command");
 }
 
 /// The words are made before the federation answers; they serve the next attempt.

@@ -5,6 +5,7 @@ use moneta_mint::words::ECash;
 use serde_json::{Value, json};
 
 use crate::{
+    alone::plant_damaged_store,
     moneta::{Moneta, finish, plain_command},
     town::{DEPTH, Town},
 };
@@ -23,6 +24,7 @@ async fn money_goes_in_around_and_out_and_is_found_again() {
     history_tells_what_was_done_and_shows_ecash_again(&alice).await;
     operator_looks_after_a_guardian(&town).await;
     words_find_every_note_and_an_unclaimed_deposit(&town, &alice, &[&bob, &carol]).await;
+    damaged_store_beside_a_sound_one_is_in_nobodys_way(&town, &alice).await;
     town.world.stop().await.unwrap();
 }
 
@@ -56,6 +58,24 @@ async fn newcomer_joins_and_has_nothing(town: &Town) -> Moneta {
     assert_eq!((info.code, info.err.as_str()), (0, ""));
     assert!(info.out.contains("* Local world") && !info.out.contains('\x1b'), "{info:?}");
     alice
+}
+
+async fn damaged_store_beside_a_sound_one_is_in_nobodys_way(town: &Town, alice: &Moneta) {
+    let before = alice.json(&["info"]).await;
+    let sound = before["federation"]["federation_id"].as_str().unwrap().to_owned();
+    let damaged = "00".repeat(32);
+    plant_damaged_store(alice, &damaged);
+    let info = alice.json(&["info"]).await;
+    assert_eq!(info["federation"], before["federation"]);
+    assert_eq!(info["federations"][0]["failure"]["kind"], "broken");
+    assert_eq!(info["federations"][1], before["federations"][0]);
+    alice.balance().await;
+    for named in [&sound[..8], "Local world"] {
+        assert_eq!(alice.json(&["balance", "--federation", named]).await["federation_id"], sound);
+    }
+    alice.fault(&["balance", "--federation", "0000"]).await.check(1, "damaged", "12 words");
+    let again = alice.fault(&["join", &town.world.invite]).await;
+    again.refused("has joined federation", "nothing to do");
 }
 
 async fn deposit_names_an_address_and_becomes_ecash(town: &Town, alice: &Moneta) {
