@@ -274,7 +274,7 @@ pub struct Wait {
 pub struct TransactionWait {
     /// Which transaction.
     pub txid: TransactionId,
-    /// Whether acceptance ends the wait too.
+    /// Whether acceptance ends the wait too. If not, the answers to the call prove it once they suffice.
     pub accepted: bool,
 }
 
@@ -299,9 +299,12 @@ impl Wait {
         Self::default()
     }
 
-    /// ... or for the rejection of a transaction.
+    /// ... which nobody can give before a transaction is accepted, or for the rejection of that one.
+    ///
+    /// A machine that goes on with the answers has proved the acceptance: nobody is asked for it any more,
+    /// and whoever waits for it goes on in the same commit.
     #[must_use]
-    pub fn or_rejected(mut self, txid: TransactionId) -> Self {
+    pub fn proving(mut self, txid: TransactionId) -> Self {
         self.transaction = Some(TransactionWait { txid, accepted: false });
         self
     }

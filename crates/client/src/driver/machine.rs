@@ -1,6 +1,7 @@
 //! A module's machine between two turns: what it waits for and what came of it.
 
 use moneta_core::api::Method;
+use moneta_core::id::TransactionId;
 use moneta_core::peers::FederationSize;
 use moneta_module::client::{Call, Outcome, Stop, Strategy, Target, Timestamp, Wait};
 use moneta_module::erased::AnyClient;
@@ -91,6 +92,12 @@ impl Machine {
             None => call.is_none() && transaction.is_none(),
         };
         Ok(due.then_some(Outcome::Due))
+    }
+
+    /// The transaction that the answers to the machine's call prove to be accepted.
+    pub(crate) fn proves(&self) -> Option<TransactionId> {
+        let wait = self.wait.transaction.filter(|wait| !wait.accepted)?;
+        self.wait.call.as_ref().map(|_| wait.txid)
     }
 
     /// Returns the machine's question, which is begun if none is under way.

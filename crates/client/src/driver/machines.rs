@@ -59,6 +59,10 @@ impl Driver {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let Some(machine) = self.machines.get_mut(&id) else { return Ok(()) };
+        let proved = match outcome {
+            Outcome::Answers(_) => machine.proves(),
+            _ => None,
+        };
         let stored = &machine.stored;
         let Some(module) = self.modules.get(&stored.instance) else { return Ok(()) };
         let snapshot = self.store.snapshot();
@@ -73,14 +77,15 @@ impl Driver {
                 let (batch, effects) = host.finish()?;
                 self.keep(batch, effects, now)?;
                 self.dismiss(id);
-                self.arm(id, next)
+                self.arm(id, next)?;
+                self.settle_proved(proved, now)
             }
             Ok(None) => {
                 MACHINES.remove(host.wallet(), &id);
                 let (batch, effects) = host.finish()?;
                 self.keep(batch, effects, now)?;
                 self.dismiss(id);
-                Ok(())
+                self.settle_proved(proved, now)
             }
             Err(Stop::Store(failure)) => Err(failure),
             Err(Stop::Later(reason)) => {

@@ -6,10 +6,11 @@
 //!   '----> await from all --t confirmations-----------> accepted, final
 //! ```
 //!
-//! Both run side by side. A guardian's `Ok` never means accepted. After a crash in any state the
-//! transaction is found saved and submitted again: guardians answer the same txid the same way for
-//! ever, so nothing can happen twice. A crash after the fate was reached and before it was committed
-//! reaches it again.
+//! Both run side by side. Where a machine waits for answers that prove the acceptance, such as
+//! signature shares, these are left to do so in the first second, and nobody is asked for it. A
+//! guardian's `Ok` never means accepted. After a crash in any state the transaction is found saved and
+//! submitted again: guardians answer the same txid the same way for ever, so nothing can happen
+//! twice. A crash after the fate was reached and before it was committed reaches it again.
 //!
 //! It is never given up: only the guardians can say what became of it, and until they do its notes
 //! are spoken for. While no threshold of them takes it, guardians are asked without end (0.25 s to

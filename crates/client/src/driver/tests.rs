@@ -8,7 +8,7 @@ use moneta_module::client::{End, SubmitError};
 use moneta_store::testing::Fault;
 use serde_json::json;
 
-use self::bank::{BANK, Bank, Step, ask_beside, fund, pay, spend_later};
+use self::bank::{BANK, Bank, Step, ask_beside, fund, pay, pay_proving, spend_later};
 use self::world::{Guardian, World};
 use super::*;
 use crate::history;
@@ -152,6 +152,34 @@ fn acceptance_and_what_follows_from_it_are_one_commit() {
     assert_eq!(end_of(&world, id), Some(End::Succeeded));
     assert_eq!(world.driver().balance().unwrap(), Msat(690));
     assert_eq!(world.disk.attempts(), commits + 1);
+}
+
+#[test]
+fn answers_that_prove_acceptance_settle_it_in_one_commit_and_nobody_is_asked_for_it() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|bank, turn| pay_proving(bank, turn, 300, false)).unwrap();
+    let commits = world.disk.attempts();
+    world.run();
+    assert_eq!(world.disk.attempts(), commits + 1);
+    assert_eq!(world.driver().balance().unwrap(), Msat(690 + 400), "change, and what is owed");
+    assert_eq!((world.driver().pending(), world.confirms), ((0, 0), 0));
+}
+
+#[test]
+fn acceptance_is_asked_for_when_its_proof_does_not_come() {
+    let mut world = World::new(4);
+    world.act(|bank, turn| fund(bank, turn, 1_000));
+    world.act(|bank, turn| pay_proving(bank, turn, 300, true)).unwrap();
+    world.run_for(900);
+    assert_eq!((world.driver().pending(), world.confirms), ((1, 2), 0));
+    world.run_for(200);
+    assert_eq!(
+        (world.driver().pending(), world.confirms),
+        ((0, 1), 4),
+        "the proof is still awaited"
+    );
+    assert_eq!(world.driver().balance().unwrap(), Msat(690));
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! A bundle is stored with its notes and tweaks from the turn in which the transaction is saved
 //! until the turn in which all of them are accounted for. After a crash it waits again.
 //!
-//! The shares are asked for before the transaction is accepted; guardians answer once it is.
+//! The shares are asked for before the transaction is accepted; guardians answer once it is. So notes made
+//! of a threshold's shares prove that it was, and nobody is asked for that beside.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +79,7 @@ impl Bundle {
             params: json!(range),
             strategy: Strategy::JudgeAll,
         };
-        Wait::call(call).or_rejected(txid)
+        Wait::call(call).proving(txid)
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) enum Step {
     Timed { at_ms: u64 },
     /// Takes what three guardians say it is owed, if each names a number.
     Owed,
+    /// The same of answers that prove its transaction to be accepted; guardians say nothing to `nobody`.
+    Proof { to_nobody: bool },
 }
 
 type BankTurn<'a> = Turn<'a, Step>;
@@ -82,12 +84,28 @@ pub(crate) fn ask_beside(_: &Bank, turn: &mut BankTurn<'_>) -> Result<(), Submit
     turn.submit(Draft { inputs: Vec::new(), outputs, machine: Some(Step::Owed) }).map(drop)
 }
 
+/// A payment behind which a machine waits for answers that prove its acceptance.
+pub(crate) fn pay_proving(
+    _: &Bank,
+    turn: &mut BankTurn<'_>,
+    amount: u64,
+    to_nobody: bool,
+) -> Result<(), SubmitError> {
+    let machine = Some(Step::Proof { to_nobody });
+    turn.submit(Draft { machine, ..output_draft(amount) }).map(drop)
+}
+
 pub(crate) fn begun(state: &dyn Read) -> u64 {
     BEGUN.get(state, &()).unwrap().unwrap_or_default()
 }
 
 fn output(amount: Msat, fee: Msat) -> DraftOutput {
     DraftOutput { output: OutputEnvelope::new(BANK, &amount), amount, fee }
+}
+
+fn owed(to: &str) -> Call {
+    let (target, params) = (Target::Module("owed"), json!({ "to": to }));
+    Call { target, params, strategy: Strategy::JudgeAll }
 }
 
 fn coin(state: &dyn Read) -> Result<Msat, StoreError> {
@@ -119,9 +137,9 @@ impl ClientModule for Bank {
         match (machine, origin) {
             (Step::Payment | Step::Change { .. }, Some(origin)) => Wait::decided(origin.txid),
             (Step::Timed { at_ms }, _) => Wait::until(Timestamp(*at_ms)),
-            (Step::Owed, _) => {
-                let (target, params) = (Target::Module("owed"), json!({ "to": "me" }));
-                Wait::call(Call { target, params, strategy: Strategy::JudgeAll })
+            (Step::Owed, _) => Wait::call(owed("me")),
+            (Step::Proof { to_nobody }, Some(origin)) => {
+                Wait::call(owed(if *to_nobody { "nobody" } else { "me" })).proving(origin.txid)
             }
             _ => Wait::ready(),
         }
@@ -157,7 +175,8 @@ impl ClientModule for Bank {
             Step::Later { .. } => {}
             Step::Panics => panic!("a bug, on purpose"),
             Step::Broken => return Err(Stop::Invariant("broken on purpose")),
-            Step::Owed => {
+            Step::Proof { .. } if matches!(outcome, Outcome::Rejected(_)) => {}
+            Step::Owed | Step::Proof { .. } => {
                 let answers = match outcome {
                     Outcome::Answers(answers) => answers,
                     Outcome::CallRefused { message, .. } => return Err(Stop::Later(message)),
