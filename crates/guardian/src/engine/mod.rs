@@ -36,6 +36,7 @@ pub use submission::{SubmissionError, Verdict};
 pub use unit::{Processed, Unit, UnitError};
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use moneta_core::{
     CoreConsensusVersion, FederationSize, ModuleInstanceId, OutPoint, PeerId, TransactionId,
@@ -49,6 +50,8 @@ pub struct Engine {
     modules: BTreeMap<ModuleInstanceId, Box<dyn AnyServer>>,
     size: FederationSize,
     version: CoreConsensusVersion,
+    /// How many threads decode history. No result depends on it.
+    workers: usize,
 }
 
 /// An output's module instance, and its encoded outcome if the module keeps one.
@@ -118,7 +121,8 @@ impl Engine {
         size: FederationSize,
         version: CoreConsensusVersion,
     ) -> Self {
-        Self { modules, size, version }
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        Self { modules, size, version, workers }
     }
 
     /// The instances, by id.

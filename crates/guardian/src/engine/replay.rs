@@ -2,14 +2,26 @@
 //!
 //! A session is replayed item by item into one commit. It may stop at any item for outside data and
 //! goes on there, so that a session of many votes for blocks needs only those of one vote at a time.
+//!
+//! Nearly all of the work is curve arithmetic that needs no state: decoding, verifying and signing.
+//! So items are decoded and prepared in portions, on all processors, and the portion after the one
+//! that is being applied is prepared beside it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
 
-use moneta_core::{AcceptedItem, SessionIndex, SignedSessionOutcome};
+use moneta_core::{AcceptedItem, ConsensusItem, SessionIndex, SignedSessionOutcome};
 use moneta_module::server::Facts;
 use moneta_store::{Batch, Read, StoreError, WriteSet};
 
 use super::{Engine, Halt, Stop, Unit, tables};
+
+/// Inputs and outputs prepared at once. Two portions are in work, and modules remember some thousands of
+/// prepared values ([`moneta_module::server::ServerModule::prepare`]); what was forgotten would be worked
+/// out once more, one by one. Large enough that a batch costs little more than its points.
+const PORTION: usize = 600;
 
 /// Why a signed session could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +57,20 @@ pub struct Replay {
 }
 
 struct Attempt {
-    /// What is not processed yet, one item each.
-    units: VecDeque<Unit>,
-    /// What the items before them wrote.
+    /// Items that are not prepared yet, as a range of the outcome's.
+    to_prepare: Range<usize>,
+    /// What is prepared and not processed yet, one item each: those before them.
+    ready: VecDeque<Unit>,
+    /// What the items before these wrote.
     writes: Batch,
 }
 
 impl Replay {
     /// How many items are left: whether two stops were for the same one.
     pub fn items_left(&self) -> usize {
-        self.attempt.as_ref().map_or(usize::MAX, |attempt| attempt.units.len())
+        self.attempt
+            .as_ref()
+            .map_or(usize::MAX, |attempt| attempt.ready.len() + attempt.to_prepare.len())
     }
 }
 
@@ -145,28 +161,96 @@ impl Engine {
         mine: &[AcceptedItem],
         facts: &Facts,
     ) -> Result<bool, Stop> {
+        let items = &replay.signed.session_outcome.items[..length];
         let mut attempt = match replay.attempt.take() {
             Some(attempt) => attempt,
-            None => {
-                let items = &replay.signed.session_outcome.items[..length];
-                let Some(rest) = items.strip_prefix(mine) else { return Ok(false) };
-                let Some(units) = self.decode_history(rest) else { return Ok(false) };
-                self.prepare(&units.iter().collect::<Vec<_>>());
-                Attempt { units: units.into(), writes: Batch::new() }
-            }
+            None if !items.starts_with(mine) => return Ok(false),
+            None => Attempt {
+                to_prepare: mine.len()..length,
+                ready: VecDeque::new(),
+                writes: Batch::new(),
+            },
         };
         let mut writes = WriteSet::resume(state, std::mem::take(&mut attempt.writes));
-        let mut outcome = Ok(true);
-        while let Some(unit) = attempt.units.front() {
-            outcome = self.process_whole(&mut writes, unit, facts);
-            if !matches!(outcome, Ok(true)) {
-                break;
+        let outcome = loop {
+            let next = portion(&items[attempt.to_prepare.clone()]);
+            if attempt.ready.is_empty() && next.is_empty() {
+                break Ok(true);
             }
-            tables::LAST_CONTRIBUTION.insert(&mut writes, &unit.creator, &replay.session);
-            attempt.units.pop_front();
-        }
+            let prepare = || self.prepare_history(next);
+            let (applied, prepared) = if attempt.ready.is_empty() {
+                (Ok(true), prepare())
+            } else {
+                let ready = &mut attempt.ready;
+                let mut apply = || self.apply(&mut writes, replay.session, ready, facts);
+                if next.is_empty() { (apply(), Some(Vec::new())) } else { beside(apply, prepare) }
+            };
+            let Some(prepared) = prepared else { break Ok(false) };
+            attempt.to_prepare.start += prepared.len();
+            attempt.ready.extend(prepared);
+            if !matches!(applied, Ok(true)) {
+                break applied;
+            }
+        };
         attempt.writes = writes.into_batch();
         replay.attempt = Some(attempt);
         outcome
     }
+
+    /// Applies prepared items up to the first that is not accepted or stops; true if there is none.
+    fn apply(
+        &self,
+        writes: &mut WriteSet<'_>,
+        session: SessionIndex,
+        ready: &mut VecDeque<Unit>,
+        facts: &Facts,
+    ) -> Result<bool, Stop> {
+        while let Some(unit) = ready.front() {
+            if !self.process_whole(writes, unit, facts)? {
+                return Ok(false);
+            }
+            tables::LAST_CONTRIBUTION.insert(writes, &unit.creator, &session);
+            ready.pop_front();
+        }
+        Ok(true)
+    }
+
+    /// Decodes items of a signed session and does the expensive work of them; `None` if one does not
+    /// decode.
+    fn prepare_history(&self, items: &[AcceptedItem]) -> Option<Vec<Unit>> {
+        let units = self.decode_history(items)?;
+        self.prepare(&units.iter().collect::<Vec<_>>());
+        Some(units)
+    }
+}
+
+/// The first items, as many as are prepared at once; at least one if there is any.
+fn portion(items: &[AcceptedItem]) -> &[AcceptedItem] {
+    let mut weight = 0;
+    let end = items.iter().position(|item| {
+        weight += weight_of(item);
+        weight >= PORTION
+    });
+    end.map_or(items, |last| &items[..=last])
+}
+
+fn weight_of(item: &AcceptedItem) -> usize {
+    match &item.item {
+        ConsensusItem::Transaction(transaction) => {
+            transaction.inputs.len() + transaction.outputs.len()
+        }
+        _ => 1,
+    }
+}
+
+/// Does both at the same time, or one after the other where no thread can be had.
+fn beside<A, B: Send>(here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (A, B) {
+    thread::scope(|scope| {
+        let handle = thread::Builder::new().spawn_scoped(scope, &there);
+        let here = here();
+        match handle {
+            Ok(handle) => (here, handle.join().unwrap_or_else(|panic| resume_unwind(panic))),
+            Err(_) => (here, there()),
+        }
+    })
 }

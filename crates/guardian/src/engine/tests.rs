@@ -525,6 +525,65 @@ fn replay_goes_on_at_the_item_that_lacked_data_without_the_data_of_those_before(
     assert_eq!(late.everything(), live.everything());
 }
 
+/// More than is prepared at once, with a stop in the second portion while the third is at hand.
+#[test]
+fn replay_in_portions_equals_having_been_there() {
+    let genesis = Arc::new(bitcoin::constants::genesis_block(bitcoin::Network::Regtest));
+    let needy = crate::testing::Vote { rule: Rule::NeedBlock(7), ..vote(7) };
+    let mut items: Vec<_> =
+        (1..=1000).map(|number| transaction_item(&exchange(2 * number, 500))).collect();
+    items.insert(450, vote_item(needy));
+    let mut live = Guardian::new();
+    live.facts.blocks.insert(7, genesis.clone());
+    for unit in items.chunks(100) {
+        live.order(unit).unwrap();
+    }
+    let signed = live.sign(S0);
+    assert_eq!(signed.session_outcome.items.len(), items.len());
+
+    for seen in [0, 100, 400] {
+        let mut late = Guardian::new();
+        for unit in items[..seen].chunks(100) {
+            late.order(unit).unwrap();
+        }
+        let mut replay = late.engine.begin_replay(S0, signed.clone());
+        let snapshot = late.store.snapshot();
+        let blocked = late.engine.replay(&snapshot, &mut replay, &Facts::default());
+        assert!(matches!(blocked, Err(ReplayError::Stop(Stop::Blocked(_)))));
+        assert_eq!(replay.items_left(), items.len() - 450);
+        let mut facts = Facts::default();
+        facts.blocks.insert(7, genesis.clone());
+        let batch = late.engine.replay(&snapshot, &mut replay, &facts).unwrap();
+        late.store.commit(batch).unwrap();
+        assert_eq!(late.everything(), live.everything(), "after {seen} items");
+    }
+
+    let mut forged = signed;
+    let first = forged.session_outcome.items[0].clone();
+    forged.session_outcome.items.push(first);
+    let mut late = Guardian::new();
+    late.facts.blocks.insert(7, genesis);
+    let replayed = late.replay(S0, &forged);
+    assert!(matches!(replayed, Err(ReplayError::Stop(Stop::Halt(Halt::Fork { .. })))));
+}
+
+#[test]
+fn sessions_replayed_into_one_commit_equal_those_lived_through() {
+    let mut live = Guardian::new();
+    live.order(&[transaction_item(&exchange(1, 500))]).unwrap();
+    let first = live.sign(S0);
+    live.order_in(S1, &[transaction_item(&exchange(3, 500)), vote_item(vote(1))]).unwrap();
+    let second = live.sign(S1);
+    let late = Guardian::new();
+    let snapshot = late.store.snapshot();
+    let mut writes = WriteSet::new(&snapshot);
+    for (session, signed) in [(S0, first), (S1, second)] {
+        late.engine.replay_session(&mut writes, session, signed, &late.facts).unwrap();
+    }
+    late.store.commit(writes.into_batch()).unwrap();
+    assert_eq!(late.everything(), live.everything());
+}
+
 #[test]
 fn dropped_unit_is_not_looked_at_again() {
     let guardian = Guardian::new();

@@ -1,6 +1,8 @@
 //! Units: what one guardian put into consensus at once, decoded and processed as a whole.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread;
 
 use moneta_core::{
     AcceptedItem, ConsensusItem, ConsensusItemEnvelope, Decode, DecodeError, Encode,
@@ -13,6 +15,9 @@ use moneta_store::{ScopedWrite, WriteSet};
 use super::history::{SESSION_LIMIT_BYTES, size_bytes};
 use super::transaction::{DecodedTransaction, Failure};
 use super::{Engine, Halt, Stop, tables};
+
+/// A thread that decodes fewer items of history costs more than it saves.
+const DECODED_PER_WORKER_MIN: usize = 8;
 
 /// The items that one guardian had ordered together.
 pub struct Unit {
@@ -196,16 +201,48 @@ impl Engine {
         Ok(())
     }
 
-    /// Decodes items of a signed session, each as a unit of its own; `None` if one does not decode.
+    /// Decodes items of a signed session, each as a unit of its own; `None` if one does not decode. Points
+    /// are what takes time, so it is done on all processors.
     pub(super) fn decode_history(&self, items: &[AcceptedItem]) -> Option<Vec<Unit>> {
-        let decode = |item: &AcceptedItem| match self.decode_item(item.item.clone()) {
+        let workers = self.workers.min(items.len() / DECODED_PER_WORKER_MIN).max(1);
+        let decode = |items: &[AcceptedItem]| -> Option<Vec<Unit>> {
+            items.iter().map(|item| self.decode_historic(item)).collect()
+        };
+        if workers == 1 {
+            return decode(items);
+        }
+        thread::scope(|scope| {
+            let mut chunks = items.chunks(items.len().div_ceil(workers));
+            let own = chunks.next().unwrap_or_default();
+            let others: Vec<_> = chunks
+                .map(|chunk| {
+                    let worker = thread::Builder::new();
+                    (chunk, worker.spawn_scoped(scope, move || decode(chunk)))
+                })
+                .collect();
+            let mut units = decode(own);
+            for (chunk, worker) in others {
+                let decoded = match worker {
+                    Ok(worker) => worker.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    Err(_) => decode(chunk),
+                };
+                units = units.zip(decoded).map(|(mut units, decoded)| {
+                    units.extend(decoded);
+                    units
+                });
+            }
+            units
+        })
+    }
+
+    fn decode_historic(&self, item: &AcceptedItem) -> Option<Unit> {
+        match self.decode_item(item.item.clone()) {
             Ok(decoded) => Some(Unit { creator: item.peer, items: vec![decoded] }),
             Err(error) => {
                 tracing::error!(%error, "an item of signed history does not decode");
                 None
             }
-        };
-        items.iter().map(decode).collect()
+        }
     }
 
     /// Applies a unit of history, which is one item; true if it was accepted. If not, or if it stops,
