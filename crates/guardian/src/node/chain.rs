@@ -1,11 +1,11 @@
 //! The bitcoin side of a guardian: the view of the chain, blocks on request, broadcasts.
 
-use std::collections::btree_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::Txid;
+use futures::{StreamExt, stream};
 use moneta_module::server::{ChainStatus, Facts, Need};
 use moneta_net::Backoff;
 use moneta_net::chain::{ChainError, is_chain_of};
@@ -18,6 +18,9 @@ use super::shared::Node;
 /// Pauses between tries to fetch a block, which go on until the source answers.
 const FETCH_FIRST: Duration = Duration::from_millis(200);
 const FETCH_CAP: Duration = Duration::from_secs(30);
+
+/// Blocks asked for at the same time. A vote may lead over many, and each is two calls.
+const FETCHED_AT_ONCE: usize = 4;
 
 /// Polls the chain source and broadcasts transactions, until dropped.
 ///
@@ -142,11 +145,12 @@ pub(super) async fn fetch(node: &Node, need: Need, facts: &mut Facts) {
     if let Ok(status) = status.wait_for(buried).await {
         facts.block_count = status.as_ref().map(|status| status.block_count);
     }
-    for height in from..to {
-        if let Entry::Vacant(missing) = facts.blocks.entry(height) {
-            missing.insert(Arc::new(fetch_block(node, height).await));
-        }
-    }
+    let missing: Vec<u64> =
+        (from..to).filter(|height| !facts.blocks.contains_key(height)).collect();
+    let blocks = stream::iter(missing)
+        .map(|height| async move { (height, Arc::new(fetch_block(node, height).await)) });
+    let blocks: Vec<_> = blocks.buffered(FETCHED_AT_ONCE).collect().await;
+    facts.blocks.extend(blocks);
 }
 
 async fn fetch_block(node: &Node, height: u64) -> bitcoin::Block {

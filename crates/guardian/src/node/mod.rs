@@ -40,6 +40,7 @@ mod ordering;
 mod peers;
 mod postponed;
 mod proposals;
+mod replay;
 mod setup;
 mod shared;
 mod signatures;

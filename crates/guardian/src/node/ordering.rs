@@ -11,23 +11,22 @@ use std::time::Duration;
 use bitcoin::secp256k1::schnorr::Signature;
 use futures::FutureExt;
 use moneta_consensus::{Event, Events};
-use moneta_core::session::SignerRule;
 use moneta_core::{
-    ConsensusItem, PeerId, SessionHeader, SessionIndex, SignedSessionOutcome, Transaction,
-    TransactionId,
+    ConsensusItem, PeerId, SessionHeader, SessionIndex, Transaction, TransactionId,
 };
 use moneta_module::server::{Facts, Need};
 use moneta_store::WriteSet;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use super::catch_up::Proven;
 use super::entry::{Entry, Way};
 use super::postponed::Postponed;
 use super::shared::Node;
 use super::signatures::Signatures;
 use super::signing::SignatureMessage;
 use super::{NodeError, chain, signing};
-use crate::engine::{Halt, ReplayError, Stop, Unit};
+use crate::engine::{Halt, Stop, Unit};
 
 /// Most units processed over one view. Enough to gather a burst, few enough that the first of
 /// them is not kept waiting for long.
@@ -37,28 +36,28 @@ const GROUP_UNITS: usize = 64;
 pub(super) enum Command {
     /// A peer's message about signatures.
     Signature(PeerId, SignatureMessage),
-    /// A session that was fetched from a peer; its signatures are not verified yet. Tells when it
-    /// is durable here; dropped if it was of no use.
-    Replay(SessionIndex, Box<SignedSessionOutcome>, oneshot::Sender<()>),
+    /// Sessions in a row that were fetched from peers. Tells when they are durable here; dropped if they
+    /// were of no use.
+    Replay(Vec<Proven>, oneshot::Sender<()>),
     /// A guardian in doubt knows how to go on.
     Enter(Way),
 }
 
 /// The pause before the same need is fetched once more: it can only mean that what was fetched
 /// did not help, and trying again at once would keep a core busy.
-const SAME_NEED_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const SAME_NEED_PAUSE: Duration = Duration::from_millis(500);
 
 /// The writer's state between two commits; all of it follows from the store after a restart.
 pub(super) struct Ordering {
-    node: Arc<Node>,
-    facts: Facts,
+    pub(super) node: Arc<Node>,
+    pub(super) facts: Facts,
     pending: VecDeque<Event>,
     /// Of sessions that are not signed yet.
     signatures: Signatures,
     /// The session that was marked for closing for what is in it.
     closing: Option<SessionIndex>,
     /// Of ours, from sessions that had no room.
-    postponed: Postponed,
+    pub(super) postponed: Postponed,
     /// The signatures of the last signed session, for peers that are behind by a moment.
     last_signed: Option<(SessionIndex, BTreeMap<PeerId, Signature>)>,
 }
@@ -126,8 +125,8 @@ impl Ordering {
                 }
                 command = commands.recv() => match command {
                     Some(Command::Signature(peer, message)) => self.hear(peer, message)?,
-                    Some(Command::Replay(session, signed, done)) => {
-                        if self.replay(session, *signed).await? {
+                    Some(Command::Replay(sessions, done)) => {
+                        if self.replay(sessions).await? {
                             // Whoever fetched it may have gone away.
                             let _ = done.send(());
                         }
@@ -269,7 +268,7 @@ impl Ordering {
     }
 
     /// Commits and wakes whoever waits for what was written.
-    fn commit(&self, writes: WriteSet<'_>) -> Result<(), NodeError> {
+    pub(super) fn commit(&self, writes: WriteSet<'_>) -> Result<(), NodeError> {
         if writes.is_empty() {
             return Ok(());
         }
@@ -415,58 +414,12 @@ impl Ordering {
         }
     }
 
-    /// Applies a session that the others have signed; true if it is durable here now.
-    async fn replay(
+    /// A session is signed and durable here.
+    pub(super) fn finished(
         &mut self,
         session: SessionIndex,
-        signed: SignedSessionOutcome,
-    ) -> Result<bool, NodeError> {
-        let node = self.node.clone();
-        let keys = &node.config.consensus.broadcast_public_keys;
-        let count = node.session_count()?;
-        if session != count {
-            return Ok(session < count);
-        }
-        if let Err(error) = signed.verify(session, keys, SignerRule::ExactlyThreshold) {
-            warn!(target: "moneta::node", %session, %error, "a fetched session is not valid");
-            return Ok(false);
-        }
-        let mut last = None;
-        let signatures = signed.signatures.clone();
-        let mut replay = node.engine.begin_replay(session, signed);
-        let mut left = replay.items_left();
-        loop {
-            let need = tokio::task::block_in_place(|| {
-                let snapshot = node.store.snapshot();
-                match node.engine.replay(&snapshot, &mut replay, &self.facts) {
-                    Ok(batch) => self.commit(WriteSet::resume(&snapshot, batch)).map(|()| None),
-                    Err(ReplayError::Stop(Stop::Blocked(need))) => Ok(Some(need)),
-                    Err(ReplayError::Stop(Stop::Halt(halt))) => Err(halt.into()),
-                    Err(ReplayError::OutOfOrder { .. }) => Err(Halt::Fork { session }.into()),
-                }
-            });
-            match need? {
-                Some(need) => {
-                    // A session may hold votes for a week of blocks: those of one at a time.
-                    if left != replay.items_left() {
-                        left = replay.items_left();
-                        self.facts.blocks.clear();
-                    }
-                    self.fetch(need, &mut last).await;
-                }
-                None => break,
-            }
-        }
-        self.facts.blocks.clear();
-        self.postponed.propose_again(&node, session)?;
-        self.finished(session, signatures);
-        node.state_changed.notify_one();
-        node.proposals_due.notify_one();
-        Ok(true)
-    }
-
-    /// A session is signed and durable here.
-    fn finished(&mut self, session: SessionIndex, signatures: BTreeMap<PeerId, Signature>) {
+        signatures: BTreeMap<PeerId, Signature>,
+    ) {
         debug!(target: "moneta::node", %session, "session signed");
         self.last_signed = Some((session, signatures));
         self.signatures.forget(session);

@@ -150,7 +150,8 @@ pub(super) async fn mend(node: Arc<Node>, links: Arc<GuardianLinks>) {
     }
 }
 
-/// Tells consensus and gossip when a link comes up, until dropped.
+/// Tells consensus and gossip when a link comes up, and the peer how many sessions are signed here,
+/// until dropped.
 pub(super) async fn watch_links(node: Arc<Node>, links: Arc<GuardianLinks>) {
     let mut known: BTreeMap<PeerId, u64> = BTreeMap::new();
     let mut made = links.connections();
@@ -164,6 +165,10 @@ pub(super) async fn watch_links(node: Arc<Node>, links: Arc<GuardianLinks>) {
                     broadcast.link_restored(peer.index());
                 }
                 gossip::tell(&node, peer);
+                // A peer that was away learns at once how far it is behind.
+                if let Ok(count) = node.session_count() {
+                    signing::send(&node, peer, &SignatureMessage::Count { count });
+                }
             }
         }
         if made.changed().await.is_err() {
