@@ -5,7 +5,6 @@
 //!
 //! Source: docs/protocol/mint.md, section 3.7.
 
-use bitcoin::hashes::sha256;
 use moneta_core::api::ApiError;
 use moneta_core::{OutPoint, OutPointRange, TextError};
 use moneta_module::server::{Endpoint, Reply, View};
@@ -13,10 +12,9 @@ use moneta_store::{Order, Read, StoreError};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::cache::Cache;
-use super::tables::{FIRST_SHARE, PointBytes, SHARE_AT};
-use super::tables::{recovery_bytes, recovery_count, recovery_items};
-use crate::words::{MAX_SLICE_ITEMS, SliceRange, slice_hash};
+use super::slices::Slices;
+use super::tables::{FIRST_SHARE, PointBytes, SHARE_AT, recovery_count};
+use crate::words::{MAX_SLICE_ITEMS, SliceRange};
 
 /// The endpoints.
 pub(super) const ENDPOINTS: [Endpoint; 5] = [
@@ -35,7 +33,7 @@ pub(super) fn call(
     view: &View<'_>,
     endpoint: &str,
     params: &Value,
-    hashes: &Cache<u64, sha256::Hash>,
+    slices: &Slices,
 ) -> Result<Reply, ApiError> {
     let state = view.state;
     match endpoint {
@@ -47,13 +45,11 @@ pub(super) fn call(
         }
         "recovery_slice" => {
             let range = existing(state, parse(params)?)?;
-            let items = recovery_items(state, range).map_err(store_failed)?;
-            let json = serde_json::to_string(&items);
-            Ok(Reply::Json(json.map_err(|error| ApiError::internal(error.to_string()))?))
+            Ok(Reply::Json(slices.json(state, range)?))
         }
         "recovery_slice_hash" => {
             let range = existing(state, parse(params)?)?;
-            let hash = hash_of(state, range, hashes).map_err(store_failed)?;
+            let hash = slices.hash(state, range).map_err(store_failed)?;
             Ok(Reply::Value(json!(hash)))
         }
         other => Err(ApiError::not_found(other)),
@@ -100,24 +96,6 @@ fn existing(state: &dyn Read, SliceRange(start, end): SliceRange) -> Result<Slic
     let start = start.min(end);
     check_count(end - start, MAX_SLICE_ITEMS)?;
     Ok(SliceRange(start, end))
-}
-
-fn hash_of(
-    state: &dyn Read,
-    range: SliceRange,
-    hashes: &Cache<u64, sha256::Hash>,
-) -> Result<sha256::Hash, StoreError> {
-    let SliceRange(start, end) = range;
-    // A full slice never changes again.
-    let is_full = end - start == MAX_SLICE_ITEMS && start.is_multiple_of(MAX_SLICE_ITEMS);
-    if is_full && let Some(hash) = hashes.get(&start) {
-        return Ok(hash);
-    }
-    let hash = slice_hash(recovery_bytes(state, range)?.iter());
-    if is_full {
-        hashes.insert(start, hash);
-    }
-    Ok(hash)
 }
 
 /// A JSON array of hex strings.

@@ -8,6 +8,7 @@
 
 mod cache;
 mod endpoints;
+mod slices;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bitcoin::hashes::sha256;
 use moneta_core::api::ApiError;
 use moneta_core::version::ApiVersion;
 use moneta_core::{DecodeError, ModuleKind, Msat, OutPoint, PeerId};
@@ -36,14 +36,13 @@ use crate::words::{
 };
 
 use cache::Cache;
+use slices::Slices;
 use tables::{FIRST_SHARE, ISSUED, PointBytes, SHARE_AT, SPENT, append_recovery};
 
 /// Verdicts, shares and decoded values kept, for as long as a transaction takes from its submission
 /// to its turn: five full transactions of 330 inputs or 720 outputs each, or 800 payments of five
 /// notes. About 5 MB of all four together; what was forgotten is worked out once more.
 const CACHE_ENTRIES_MAX: usize = 4096;
-/// Slice hashes kept; each stands for 10,000 items of the log.
-const SLICE_HASHES_MAX: usize = 8_192;
 
 /// Length of an input and an output, version 0.
 const INPUT_BYTES: usize = 84;
@@ -66,8 +65,8 @@ pub struct MintServer {
     /// than all else about an input or output whose signature is cached.
     decoded_inputs: Cache<[u8; INPUT_BYTES], Note>,
     decoded_outputs: Cache<[u8; OUTPUT_BYTES], OutputV0>,
-    /// Hashes of full slices of the recovery log, by start. The log only grows.
-    slice_hashes: Cache<u64, sha256::Hash>,
+    /// Slices of the recovery log.
+    slices: Slices,
 }
 
 impl MintServer {
@@ -81,7 +80,7 @@ impl MintServer {
             shares: Cache::new(CACHE_ENTRIES_MAX),
             decoded_inputs: Cache::new(CACHE_ENTRIES_MAX),
             decoded_outputs: Cache::new(CACHE_ENTRIES_MAX),
-            slice_hashes: Cache::new(SLICE_HASHES_MAX),
+            slices: Slices::new(),
         }
     }
 
@@ -318,7 +317,7 @@ impl ServerModule for MintServer {
     }
 
     fn call(&self, view: &View<'_>, endpoint: &str, params: &Value) -> Result<Reply, ApiError> {
-        endpoints::call(view, endpoint, params, &self.slice_hashes)
+        endpoints::call(view, endpoint, params, &self.slices)
     }
 }
 

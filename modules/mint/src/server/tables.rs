@@ -5,7 +5,7 @@
 //! a subgroup check.
 
 use moneta_core::OutPoint;
-use moneta_store::{KeyRange, Order, Read, StoreError, Table, Write};
+use moneta_store::{KeyRange, Order, Read, Scan, StoreError, Table, Write};
 
 use crate::words::{Denomination, Nonce, RecoveryItem, SliceRange};
 
@@ -43,21 +43,8 @@ pub(super) fn append_recovery(
     Ok(())
 }
 
-/// The stored encodings of the log's entries in `range`.
-pub(super) fn recovery_bytes(
-    state: &dyn Read,
-    SliceRange(start, end): SliceRange,
-) -> Result<Vec<Vec<u8>>, StoreError> {
+/// The log's entries in `range`, as they are stored.
+pub(super) fn scan_recovery(state: &dyn Read, SliceRange(start, end): SliceRange) -> Scan<'_> {
     let range = KeyRange::between(RECOVERY.key(&start), RECOVERY.key(&end));
-    let entries = state.scan(range, Order::Ascending);
-    entries.map(|entry| entry.map(|(_, item)| item)).collect()
-}
-
-/// The log's entries in `range`.
-pub(super) fn recovery_items(
-    state: &dyn Read,
-    SliceRange(start, end): SliceRange,
-) -> Result<Vec<RecoveryItem>, StoreError> {
-    let rows = RECOVERY.range(state, start..end, Order::Ascending);
-    rows.map(|row| row.map(|(_, item)| item)).collect()
+    state.scan(range, Order::Ascending)
 }

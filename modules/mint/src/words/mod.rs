@@ -17,7 +17,9 @@ pub use items::{
     OutputV0,
 };
 pub use note::{Nonce, Note, SpendableNote, Tweak};
-pub use recovery::{MAX_SLICE_ITEMS, RecoveryItem, SliceRange, hash160, slice_hash};
+pub use recovery::{
+    MAX_SLICE_ITEMS, RecoveryItem, SliceRange, encoded_slice_hash, hash160, slice_hash,
+};
 
 use moneta_core::ModuleKind;
 use moneta_core::version::{ApiVersion, ModuleConsensusVersion};

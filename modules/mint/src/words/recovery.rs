@@ -46,12 +46,25 @@ pub fn hash160(bytes: &[u8]) -> hash160::Hash {
 /// The hash of a slice, from the encodings of its items: SHA-256 over count and items.
 #[must_use]
 pub fn slice_hash<B: AsRef<[u8]>>(items: impl ExactSizeIterator<Item = B>) -> sha256::Hash {
-    let mut engine = sha256::Hash::engine();
-    let mut count = Vec::new();
-    write_bigsize(items.len() as u64, &mut count);
-    engine.input(&count);
+    let mut engine = begin_slice_hash(items.len() as u64);
     for item in items {
         engine.input(item.as_ref());
     }
     sha256::Hash::from_engine(engine)
+}
+
+/// [`slice_hash`] of `count` items whose encodings follow each other in `items`.
+#[must_use]
+pub fn encoded_slice_hash(count: u64, items: &[u8]) -> sha256::Hash {
+    let mut engine = begin_slice_hash(count);
+    engine.input(items);
+    sha256::Hash::from_engine(engine)
+}
+
+fn begin_slice_hash(count: u64) -> sha256::HashEngine {
+    let mut engine = sha256::Hash::engine();
+    let mut prefix = Vec::new();
+    write_bigsize(count, &mut prefix);
+    engine.input(&prefix);
+    engine
 }
