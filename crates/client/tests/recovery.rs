@@ -100,6 +100,17 @@ impl History {
         Self { slices, total }
     }
 
+    /// Parameters of a call for a slice, made those for the one before or after it.
+    fn other_slice(&self, params: &Value) -> Value {
+        match serde_json::from_value(params.clone()) {
+            Ok(SliceRange(start, _)) if start >= MAX_SLICE_ITEMS => {
+                json!(SliceRange(start - MAX_SLICE_ITEMS, start))
+            }
+            Ok(_) => json!(SliceRange(MAX_SLICE_ITEMS, 2 * MAX_SLICE_ITEMS)),
+            Err(_) => params.clone(),
+        }
+    }
+
     fn answer(&self, request: &Request) -> Result<Value, CallFailure> {
         let slice = || {
             let SliceRange(start, _) = serde_json::from_value(request.params.clone()).unwrap();
@@ -109,7 +120,7 @@ impl History {
             "module_0_recovery_count" => Ok(json!(self.total)),
             "module_0_recovery_slice_hash" => Ok(json!(slice().1)),
             // As it comes off the network.
-            "module_0_recovery_slice" => Ok(serde_json::from_str(&slice().0).unwrap()),
+            "module_0_recovery_slice" => Ok(Value::String(slice().0.clone())),
             "module_0_recovery_signature_shares" => {
                 Err(CallFailure::Refused { code: 400, message: "unknown".to_owned() })
             }
@@ -118,8 +129,25 @@ impl History {
     }
 }
 
-/// Recovers and returns the notes that were found without a signature.
-fn recover(store: Store, history: &History, order: &mut StdRng) -> Vec<NoteRequest> {
+/// What guardian 0 does.
+#[derive(Clone, Copy, PartialEq)]
+enum Zero {
+    Honest,
+    /// Gives other slices and hashes than those asked for.
+    Lies,
+}
+
+/// How a recovery goes.
+#[derive(Clone, Copy)]
+struct Course {
+    zero: Zero,
+    /// After so many answers the wallet is killed and opened again, each time.
+    answers_per_life: usize,
+}
+
+const CALM: Course = Course { zero: Zero::Honest, answers_per_life: usize::MAX };
+
+fn open(store: Store) -> Driver {
     let env = Env {
         instance: MINT,
         federation: FEDERATION,
@@ -131,19 +159,45 @@ fn recover(store: Store, history: &History, order: &mut StdRng) -> Vec<NoteReque
     let rng = Box::new(StdRng::seed_from_u64(3));
     let mut driver = Driver::open(store, size(), modules, rng).unwrap();
     driver.begin(true, NOW).unwrap();
-    let mut open = Vec::new();
+    driver
+}
+
+/// Recovers and returns the notes that were found without a signature.
+fn recover(
+    store: Store,
+    history: &History,
+    course: Course,
+    order: &mut StdRng,
+) -> Vec<NoteRequest> {
+    let mut driver = open(store.clone());
+    let mut open_calls = Vec::new();
+    let (mut answers, mut now) = (0, NOW);
     loop {
-        open.extend(driver.poll(NOW).unwrap());
+        open_calls.extend(driver.poll(now).unwrap());
         let events = driver.take_events();
         if events.iter().any(|event| event.kind == "module-recovery-completed") {
             let client = driver.module::<MintClient>(MINT).unwrap();
             return client.unresolved(&driver.module_view(MINT)).unwrap();
         }
         let given_up = driver.take_abandoned();
-        open.retain(|request: &Request| !given_up.contains(&request.id));
-        open.shuffle(order);
-        let request = open.pop().expect("recovery waits for something");
-        driver.on_response(request.id, history.answer(&request), NOW);
+        open_calls.retain(|request: &Request| !given_up.contains(&request.id));
+        open_calls.shuffle(order);
+        let Some(request) = open_calls.pop() else {
+            now = driver.next_wakeup().expect("recovery waits for something").max(now);
+            continue;
+        };
+        let mut asked = request.clone();
+        if course.zero == Zero::Lies && request.peer == PeerId::new(0) {
+            asked.params = history.other_slice(&request.params);
+        }
+        driver.on_response(request.id, history.answer(&asked), now);
+        answers += 1;
+        if answers == course.answers_per_life {
+            drop(driver);
+            driver = open(store.clone());
+            open_calls.clear();
+            answers = 0;
+        }
     }
 }
 
@@ -168,9 +222,19 @@ fn notes_are_found_in_the_order_of_the_log_whichever_slice_comes_first() {
     ];
     let history = History::new(last, &placed);
     for seed in 0..5 {
-        let mut found = recover(Memory::store(), &history, &mut StdRng::seed_from_u64(seed));
-        found.sort_by_key(|request| request.denomination);
-        assert_eq!(found, [own[1], own[3]], "seed {seed}");
+        // Killed or not, and whatever one guardian says.
+        let courses = [
+            CALM,
+            Course { zero: Zero::Lies, ..CALM },
+            Course { answers_per_life: 23, ..CALM },
+            Course { zero: Zero::Lies, answers_per_life: 31 },
+        ];
+        for (number, course) in courses.into_iter().enumerate() {
+            let order = &mut StdRng::seed_from_u64(seed);
+            let mut found = recover(Memory::store(), &history, course, order);
+            found.sort_by_key(|request| request.denomination);
+            assert_eq!(found, [own[1], own[3]], "seed {seed}, course {number}");
+        }
     }
 }
 
@@ -181,7 +245,7 @@ fn notes_are_found_in_the_order_of_the_log_whichever_slice_comes_first() {
 fn speed() {
     let history = History::new(400_000, &[]);
     let begun = Instant::now();
-    recover(Memory::store(), &history, &mut StdRng::seed_from_u64(1));
+    recover(Memory::store(), &history, CALM, &mut StdRng::seed_from_u64(1));
     let secs = begun.elapsed().as_secs_f64();
     println!("{} items in {secs:.2} s: {:.0} items/s", history.total, history.total as f64 / secs);
     let begun = Instant::now();

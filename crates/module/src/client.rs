@@ -329,6 +329,9 @@ pub struct Call {
 }
 
 /// An endpoint.
+///
+/// The answer of a module's `recovery_slice` is long, and may come as its JSON text in a
+/// [`Value::String`], for the module to read in one pass. It may come as the value itself as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Of this module instance, by its bare name.

@@ -76,6 +76,12 @@ fn answer_bytes(method: &str) -> usize {
     if is_large { 10 << 20 } else { 1 << 20 }
 }
 
+/// Whether an answer is handed on as its JSON text, in a string
+/// ([`Target`](moneta_module::client::Target)).
+fn is_text(method: &str) -> bool {
+    method.ends_with("_recovery_slice")
+}
+
 /// Makes one call and sorts its failure.
 pub(super) async fn call(
     connector: &ApiConnector,
@@ -86,7 +92,12 @@ pub(super) async fn call(
 ) -> Result<Value, CallFailure> {
     let secret = secret.map(Secret::expose);
     let (request, limit) = (ApiRequest::new(params), answer_bytes(method));
-    let answer = connector.call_bounded(url, secret, method, request, limit).await;
+    let answer = if is_text(method) {
+        let text = connector.call_text(url, secret, method, request, limit).await;
+        text.map(|text| Value::String(text.get().to_owned()))
+    } else {
+        connector.call_bounded(url, secret, method, request, limit).await
+    };
     answer.map_err(|error| match error {
         CallError::Rejected(error) => CallFailure::from_answer(error),
         other => CallFailure::unavailable(other),

@@ -24,7 +24,7 @@ use moneta_core::{
     api::{ApiError, ApiRequest},
     url::ApiUrl,
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::{sync::Semaphore, task::JoinSet, time};
 use tracing::debug;
 
@@ -145,13 +145,13 @@ pub trait Connection: Send + Sync + 'static {
     /// Whether the connection still works as far as is known.
     fn is_connected(&self) -> bool;
 
-    /// Makes one call whose answer may have so many bytes as JSON text. Bounds its own time.
+    /// Makes one call whose answer may have so many bytes as JSON text, which it is. Bounds its own time.
     async fn request(
         &self,
         method: &str,
         request: &ApiRequest,
         answer_bytes: usize,
-    ) -> Result<Value, CallError>;
+    ) -> Result<Box<RawValue>, CallError>;
 }
 
 /// Makes calls to any number of guardians. Cheap to clone; clones share the connections.
@@ -222,6 +222,20 @@ impl ApiConnector {
         request: ApiRequest,
         answer_bytes: usize,
     ) -> Result<Value, CallError> {
+        let text = self.call_text(url, api_secret, method, request, answer_bytes).await?;
+        serde_json::from_str(text.get())
+            .map_err(|error| CallError::Invalid { reason: error.to_string() })
+    }
+
+    /// Like [`ApiConnector::call_bounded`], for callers that read the JSON text of a long answer themselves.
+    pub async fn call_text(
+        &self,
+        url: &ApiUrl,
+        api_secret: Option<&str>,
+        method: &str,
+        request: ApiRequest,
+        answer_bytes: usize,
+    ) -> Result<Box<RawValue>, CallError> {
         let slot = self.slot(url, api_secret)?;
         let connection = self.connection(&slot).await.map_err(|error| match error {
             ConnectError::Failed { reason } => CallError::Unreachable { reason, sent: false },

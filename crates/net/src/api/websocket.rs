@@ -21,7 +21,7 @@ use moneta_core::{
     api::{ApiError, ApiRequest},
     url::ApiUrl,
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{
     CallError, ConnectError, Connection, Connector, ConnectorOptions, basic_authorization,
@@ -118,7 +118,7 @@ impl Connection for WebSocket {
         method: &str,
         request: &ApiRequest,
         answer_bytes: usize,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Box<RawValue>, CallError> {
         let invalid = |reason: String| CallError::Invalid { reason };
         let mut params = ArrayParams::new();
         params.insert(request).map_err(|error| invalid(error.to_string()))?;
@@ -135,7 +135,7 @@ impl Connection for WebSocket {
                 "answer of {length} bytes, expected at most {answer_bytes}"
             )));
         }
-        serde_json::from_str(answer.get()).map_err(|error| invalid(error.to_string()))
+        Ok(answer)
     }
 }
 

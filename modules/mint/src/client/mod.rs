@@ -25,6 +25,7 @@ mod restock;
 mod search;
 mod selection;
 mod send;
+mod slice_text;
 mod stock;
 #[cfg(all(test, feature = "server"))]
 mod tests;
