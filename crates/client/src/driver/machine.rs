@@ -121,6 +121,11 @@ impl Machine {
         self.asking.as_mut()
     }
 
+    /// Whether the machine is out for a piece of history, which one guardian after the other is asked for.
+    pub(crate) fn reads_history(&self) -> bool {
+        self.wait.call.as_ref().is_some_and(|call| call.strategy == Strategy::JudgeOne)
+    }
+
     /// Until when the machine lets a payment go first, though its time has come: work that nobody waits
     /// for, such as searches, and that would hold up every step of the payment for some milliseconds.
     pub(crate) fn yields_until(&mut self, now: Timestamp) -> Option<Timestamp> {

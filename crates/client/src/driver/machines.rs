@@ -17,6 +17,9 @@ const FIRST_FOR_MS: u64 = 3_000;
 impl Driver {
     pub(super) fn step_machine(&mut self, id: MachineId, now: Timestamp) -> Result<(), StoreError> {
         let owner = Owner::Machine(id);
+        let is_fresh = |submission: &Submission| submission.elapsed_ms(now) < FIRST_FOR_MS;
+        let busy = self.submissions.values().any(is_fresh)
+            || self.machines.values().any(Machine::reads_history);
         let Some(machine) = self.machines.get_mut(&id) else { return Ok(()) };
         let Some(module) = self.modules.get(&machine.stored.instance) else { return Ok(()) };
         if !machine.look(now) {
@@ -25,8 +28,6 @@ impl Driver {
         }
         let snapshot = self.store.snapshot();
         let view = self.stage.over(&snapshot);
-        let is_fresh = |submission: &Submission| submission.elapsed_ms(now) < FIRST_FOR_MS;
-        let busy = self.submissions.values().any(is_fresh);
         match machine.outcome(&**module, &view, now) {
             Ok(Some(Outcome::Due)) if busy && machine.yields_until(now).is_some() => {
                 self.agenda.set_timer(owner, machine.yields_until(now));

@@ -28,7 +28,8 @@
 //! [`crate::history::parked`] and tried once more at each open, since a newer release may know better.
 //!
 //! Payments go first: a machine whose time has come in the first seconds of a transaction takes its turn a
-//! quarter of a second later. So searches go on beside payments and hardly slow them.
+//! quarter of a second later. So searches go on beside payments and hardly slow them. Recovery goes before
+//! them in the same way while it reads history.
 //!
 //! Time is given and should not go backwards while a driver is open: pauses would last longer then.
 //! Between two lives it may: a machine's wait for a time keeps its length.
