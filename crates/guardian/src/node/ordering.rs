@@ -11,9 +11,7 @@ use std::time::Duration;
 use bitcoin::secp256k1::schnorr::Signature;
 use futures::FutureExt;
 use moneta_consensus::{Event, Events};
-use moneta_core::{
-    ConsensusItem, PeerId, SessionHeader, SessionIndex, Transaction, TransactionId,
-};
+use moneta_core::{ConsensusItem, PeerId, SessionHeader, SessionIndex, Transaction, TransactionId};
 use moneta_module::server::{Facts, Need};
 use moneta_store::WriteSet;
 use tokio::sync::{mpsc, oneshot};
