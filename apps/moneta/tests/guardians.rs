@@ -200,6 +200,20 @@ async fn federation_of_one_keeps_its_sessions_over_a_power_cut() {
     world.stop().await.unwrap();
 }
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn guardian_has_one_heap_and_the_arguments_and_the_process_it_was_started_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let process = format!("/proc/{}", world.guardians[0].pid().unwrap());
+    let environment = fs::read(format!("{process}/environ")).unwrap();
+    assert!(environment.split(|byte| *byte == 0).any(|entry| entry == b"MALLOC_ARENA_MAX=1"));
+    let name = fs::read(format!("{process}/cmdline")).unwrap();
+    let name = name.split(|byte| *byte == 0).next().unwrap();
+    assert!(name.ends_with(b"/monetad"), "{}", String::from_utf8_lossy(name));
+    world.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn ceremony_that_fails_says_why_and_may_be_held_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,8 +6,13 @@ use moneta::daemon::{self, flags::Flags};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
+fn main() -> ExitCode {
+    daemon::memory::share_one_heap();
+    run()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let flags = Flags::read();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

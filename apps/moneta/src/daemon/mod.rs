@@ -3,6 +3,7 @@
 
 mod files;
 pub mod flags;
+pub mod memory;
 
 use std::sync::Arc;
 
