@@ -1,9 +1,10 @@
 //! Combining shares of a threshold of guardians.
 //!
-//! The weights of shares are fractions of small numbers: guardians 1, 2 and 3 of a federation have 3, -3 and
-//! 1. A multiple by a few bits costs a small part of one by a full scalar, and a wallet combines as many
-//! shares as it gets notes, so signatures are combined by the numerators over a common denominator,
-//! which mostly is 1. Where these grow too large, in federations of dozens, the weights are scalars.
+//! The weights of shares are fractions of small numbers: those of the guardians 1, 2 and 3 of a federation
+//! are 3, -3 and 1. A multiple by a few bits costs a small part of one by a full scalar, and a wallet
+//! combines as many shares as it gets notes, so signatures are combined by the numerators over a common
+//! denominator, which mostly is 1. Where the numbers grow too large, in federations of dozens, the
+//! weights are scalars.
 //!
 //! Source: docs/protocol/mint.md, section 1.3.
 
