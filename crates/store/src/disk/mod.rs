@@ -2,7 +2,7 @@
 //!
 //! A commit is one synced write into the log ([`log`]), whose place on the disk was prepared, and is shown from
 //! memory ([`view`]). When the active half of the log is full, a thread writes all that it holds into
-//! the tree ([`tree`]) in one transaction, in the order of keys, while commits go on in the other half.
+//! the tree ([`tree`]), in the order of keys, while commits go on in the other half.
 //! Writing each commit into the tree would cost two syncs, and a page of 4 kB per row.
 //!
 //! What survives a crash: every commit that returned, and for the one that had not, all of it or
@@ -12,7 +12,7 @@
 //! with it.
 //!
 //! One gap is known: if the machine loses power, and the last record that was acknowledged before is damaged
-//! besides, nothing tells it from one that the power cut tore.
+//! besides, nothing may tell it from one that the power cut tore.
 
 mod files;
 mod log;

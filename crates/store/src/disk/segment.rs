@@ -20,8 +20,6 @@ pub(super) const RECORDS_AT: u64 = 2 * BLOCK;
 
 /// What a new segment has, and the wallet of a user seldom outgrows.
 const FIRST_BYTES: u64 = 64 << 10;
-/// Zeros are written in pieces of it.
-const PIECE_BYTES: u64 = 256 << 10;
 
 /// Log, version 1.
 const MAGIC: &[u8; 16] = b"moneta log 1\r\n\0\xff";
@@ -107,15 +105,12 @@ impl Segment {
     }
 
     fn zero(&mut self, end: u64) -> io::Result<()> {
-        let zeros = vec![0; PIECE_BYTES as usize];
         self.file.seek(SeekFrom::Start(self.length))?;
-        let mut rest = end - self.length;
-        while rest > 0 {
-            let piece = rest.min(PIECE_BYTES);
-            self.file.write_all(&zeros[..piece as usize])?;
-            rest -= piece;
-        }
-        Ok(())
+        // Block by block: Linux keeps in one unit what is written at once, and counts the whole unit as written
+        // when a page in it is.
+        (self.length..end)
+            .step_by(BLOCK_BYTES)
+            .try_for_each(|_| self.file.write_all(&[0; BLOCK_BYTES]))
     }
 
     /// Gives back what a very large record made it grow by.
