@@ -13,13 +13,14 @@ const SIDE_BY_SIDE: [(&str, &str); 3] = [
 ];
 
 /// Parts whose own text is shown, with the file that holds it.
-const AS_WRITTEN: [(&str, &str, &str); 15] = [
+const AS_WRITTEN: [(&str, &str, &str); 16] = [
     ("wallet", "Payments between wallets", "report.md"),
     ("wallet-reference", "Payments between wallets, the reference", "report.md"),
     ("recovery", "Recovery", "report.md"),
     ("recovery-reference", "Recovery, the reference", "report.md"),
     ("sync", "Replay of sessions", "report.md"),
     ("sync-reference", "Replay of sessions, the reference", "report.md"),
+    ("sync-20", "Replay of full sessions", "report.md"),
     ("growth", "Growth with spent notes", "growth.md"),
     ("guardians", "Guardians", "report.md"),
     ("guardians-reference", "Guardians, the reference", "report.md"),
@@ -30,6 +31,10 @@ const AS_WRITTEN: [(&str, &str, &str); 15] = [
     ("micro", "Hot paths, times", "out.txt"),
     ("gate", "Hot paths, instructions", "out.txt"),
 ];
+
+/// Parts that only a thorough run has, beside the long ones.
+const OPTIONAL: [&str; 5] =
+    ["micro", "shapes", "sync-20", "guardians-reference", "recovery-reference"];
 
 /// Machine, versions and how each part was measured.
 pub(crate) fn origin(parts: &Parts) -> String {
@@ -73,10 +78,7 @@ pub(crate) fn sections(parts: &Parts) -> String {
     for (name, title, file) in AS_WRITTEN {
         let found = parts.text(name, file);
         // Parts that only a thorough run has are left out elsewhere.
-        if found.is_none()
-            && ["micro", "shapes", "guardians-reference", "recovery-reference"].contains(&name)
-            || found.is_none() && name.starts_with("long")
-        {
+        if found.is_none() && (OPTIONAL.contains(&name) || name.starts_with("long")) {
             continue;
         }
         let found = found.map(|found| match file {

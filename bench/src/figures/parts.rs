@@ -65,6 +65,7 @@ pub(crate) struct Replay {
     pub(crate) sessions: u64,
     pub(crate) seconds: f64,
     pub(crate) starting_seconds: f64,
+    pub(crate) replay_seconds: f64,
     pub(crate) guardian: Cost,
 }
 
@@ -78,6 +79,12 @@ impl Replay {
     /// From the first answer of the guardian on, the time to notice that it is behind included.
     pub(crate) fn sessions_per_second(self) -> f64 {
         self.sessions as f64 / (self.seconds - self.starting_seconds).max(1e-3)
+    }
+
+    /// From the first session that came to the last; `None` if there were fewer than two.
+    pub(crate) fn coming_per_second(self) -> Option<f64> {
+        let sessions = self.sessions.checked_sub(1).filter(|sessions| *sessions > 0)?;
+        (self.replay_seconds > 0.0).then(|| sessions as f64 / self.replay_seconds)
     }
 }
 
@@ -211,6 +218,7 @@ mod tests {
         };
         let replay: Replay = serde_json::from_value(serde_json::to_value(synced).unwrap()).unwrap();
         assert_eq!(replay.sessions_per_second(), synced.sessions_per_second());
+        assert_eq!(replay.coming_per_second(), synced.replay_per_second());
         assert_eq!(replay.guardian.cpu_percent(), 90.0);
     }
 
