@@ -26,7 +26,7 @@ moneta-guardian     consensus module store core crypto net
 moneta-sim          guardian client consensus module mint wallet meta store core crypto
 moneta              guardian client consensus module mint wallet meta store core crypto net
 moneta-interop      moneta
-moneta-bench        moneta load client module mint wallet meta core
+moneta-bench        moneta load hot client module mint wallet meta core
 moneta-load         moneta client module mint wallet meta core crypto net
 moneta-hot          guardian module mint store core crypto
 TABLE
