@@ -1,7 +1,7 @@
 //! Measures the pace of four guardians in one process over links of 1 ms: rounds per second
 //! while idle, and the ordering latency of single items that come at random moments.
 //!
-//! `cargo run -p moneta-consensus --example pace [guardians] [link ms] [round ms] [sprint ms]`
+//! `cargo run -p moneta-consensus --example pace [guardians] [link ms] [round ms]`
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/world/mod.rs"]
@@ -24,12 +24,9 @@ async fn main() {
     let n = arguments.next().unwrap_or(4) as usize;
     let link = Duration::from_millis(arguments.next().unwrap_or(1));
     let round_delay = Duration::from_millis(arguments.next().unwrap_or(5));
-    let sprint_delay = Duration::from_millis(arguments.next().unwrap_or(2));
-    println!(
-        "{n} guardians, links of {link:?}, rounds of {round_delay:?}, of {sprint_delay:?} in a sprint"
-    );
+    println!("{n} guardians, links of {link:?}, rounds of {round_delay:?}");
     for wake_hints in [true, false] {
-        let pacing = Pacing { round_delay, sprint_delay, wake_hints, ..Pacing::default() };
+        let pacing = Pacing { round_delay, wake_hints, ..Pacing::default() };
         let world = World::new(n, link, pacing);
         let mut guardians = world.start_all().await;
         for guardian in &mut guardians {

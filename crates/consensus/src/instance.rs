@@ -73,10 +73,7 @@ impl Instance {
             Cursor::new(loaded.units.concat()),
         );
         let run = run_session(
-            config(&local.pacing, me, total, index, {
-                let session = session.clone();
-                move |round| session.pause(round)
-            })?,
+            config(&local.pacing, me, total, index)?,
             io,
             Wire { session: session.clone(), incoming },
             local.keyring.clone(),
@@ -193,15 +190,9 @@ const SLOW_DOWN: f64 = 1.005;
 const SHORTEST_SESSION: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// All delays of AlephBFT, explicitly. Its pace within a round is set by [`Provider`].
-fn config(
-    pacing: &Pacing,
-    me: usize,
-    total: usize,
-    index: u64,
-    pause: impl Fn(u16) -> Duration + Send + Sync + 'static,
-) -> io::Result<Config> {
+fn config(pacing: &Pacing, me: usize, total: usize, index: u64) -> io::Result<Config> {
     let base_ms = pacing.round_delay.as_secs_f64() * 1000.0;
-    let slow_from = pacing.round_budget + GRACE_ROUNDS;
+    let slow_from = usize::from(pacing.round_budget + GRACE_ROUNDS);
     let delays = DelayConfig {
         // How often AlephBFT looks whether a request or a rebroadcast is due. It looks at every
         // unit that comes, too, so this matters only while none does. Two instances run, and at
@@ -211,9 +202,8 @@ fn config(
         // superseded before that, so this only speaks when something is stuck or someone is gone.
         unit_rebroadcast_interval_min: Duration::from_secs(4),
         unit_rebroadcast_interval_max: Duration::from_secs(6),
-        unit_creation_delay: Arc::new(move |round| match u16::try_from(round) {
-            Ok(round) if round < slow_from => pause(round),
-            _ => exponential_slowdown(round, base_ms, slow_from.into(), SLOW_DOWN),
+        unit_creation_delay: Arc::new(move |round| {
+            exponential_slowdown(round, base_ms, slow_from, SLOW_DOWN)
         }),
         coord_request_delay: Arc::new(|tries| backoff(tries, 200, 3000)),
         coord_request_recipients: Arc::new(|tries| if tries <= 2 { 3 } else { 1 }),
@@ -247,8 +237,7 @@ mod tests {
             for round_ms in [1, 5, 1000] {
                 let round_delay = Duration::from_millis(round_ms);
                 let pacing = Pacing { round_budget, round_delay, ..Pacing::default() };
-                let config = config(&pacing, 0, 4, 0, |_| Duration::ZERO);
-                assert!(config.is_ok(), "{round_budget} rounds, {round_ms} ms");
+                assert!(config(&pacing, 0, 4, 0).is_ok(), "{round_budget} rounds, {round_ms} ms");
             }
         }
     }

@@ -34,12 +34,6 @@ pub struct Pacing {
     /// Pause between two of our units while there is something to order. 5 ms: half of it would
     /// shave 14 ms off the median latency at double the signatures; fsync takes as long anyway.
     pub round_delay: Duration,
-    /// The same pause in a *sprint*: the first rounds after a calm, in which a payment that comes alone is
-    /// ordered.
-    pub sprint_delay: Duration,
-    /// How many rounds a sprint has. Ordering takes about 6 and the linger 3, so a lone payment needs
-    /// as many rounds in a sprint as without, and who is never calm does not sprint: it costs nothing.
-    pub sprint_rounds: u16,
     /// A unit is created this often when there is nothing to order. 1 s: shows within seconds
     /// that a session is stuck, and costs almost nothing.
     pub idle_tick: Duration,
@@ -80,8 +74,6 @@ impl Default for Pacing {
     fn default() -> Self {
         Self {
             round_delay: Duration::from_millis(5),
-            sprint_delay: Duration::from_millis(2),
-            sprint_rounds: 12,
             idle_tick: Duration::from_secs(1),
             heat_rounds: 16,
             linger_rounds: 3,
@@ -105,8 +97,7 @@ impl Pacing {
         if !(16..=60_000).contains(&self.round_budget) {
             return Err(PacingError::RoundBudget(self.round_budget));
         }
-        let shortest = self.round_delay.min(self.sprint_delay);
-        if shortest < Duration::from_millis(1) || self.idle_tick < self.round_delay {
+        if self.round_delay < Duration::from_millis(1) || self.idle_tick < self.round_delay {
             return Err(PacingError::Ticks);
         }
         if self.queue_items == 0 || self.queue_bytes < ITEM_LIMIT_BYTES {
@@ -184,8 +175,6 @@ pub(crate) struct Pace {
     /// Units with items not ordered yet, and the round we were at when first seen.
     hot: BTreeMap<(usize, u16), u16>,
     linger_until: u16,
-    woken_until: u16,
-    sprint_until: u16,
     marks_seen: BTreeSet<usize>,
     marks_ordered: BTreeSet<usize>,
     close_asked: bool,
@@ -205,8 +194,6 @@ impl Pace {
             units_bytes: 0,
             hot: BTreeMap::new(),
             linger_until: 0,
-            woken_until: 0,
-            sprint_until: 0,
             marks_seen: BTreeSet::new(),
             marks_ordered: BTreeSet::new(),
             close_asked: false,
@@ -245,12 +232,7 @@ impl Pace {
 
     /// A peer says it queued an item.
     pub(crate) fn wake(&mut self) {
-        self.woken_until = self.next_round.saturating_add(WAKE_ROUNDS);
-    }
-
-    /// The unit that we create now carries items. It is seen only after the next pause has begun.
-    pub(crate) fn speaks(&mut self) {
-        self.sprint_if_calm();
+        self.linger(WAKE_ROUNDS);
     }
 
     /// AlephBFT took a unit, ours or a peer's, into its graph.
@@ -262,7 +244,6 @@ impl Pace {
         }
         self.units_bytes = self.units_bytes.saturating_add(unit.size_bytes);
         if unit.heats {
-            self.sprint_if_calm();
             self.hot.entry((unit.creator, unit.round)).or_insert(self.next_round);
         }
         if unit.close {
@@ -293,7 +274,7 @@ impl Pace {
     pub(crate) fn decide(&self, situation: Situation) -> Decision {
         let Situation { now, asked_at, queued, congested } = situation;
         let tick = asked_at + self.rules.idle_tick;
-        let lingers = self.next_round < self.linger_until.max(self.woken_until);
+        let lingers = self.next_round < self.linger_until;
         let opened = match self.phase {
             _ if self.sits_out => return Decision::Wait(None),
             Phase::Held => return Decision::Wait(None),
@@ -314,14 +295,6 @@ impl Pace {
         Decision::Wait(Some(if close { tick } else { tick.min(close_at) }))
     }
 
-    /// How long to wait before the unit of `round`, a later one than our last, if there is something to order.
-    pub(crate) fn pause(&self, round: u16) -> Duration {
-        match round < self.sprint_until {
-            true => self.rules.sprint_delay,
-            false => self.rules.round_delay,
-        }
-    }
-
     /// Due for another reason than age. More than f ordered marks hold one of an honest guardian,
     /// so the session's time has come although our clock, perhaps restarted, does not say so.
     fn close_due(&self) -> bool {
@@ -329,13 +302,6 @@ impl Pace {
             || self.next_round >= self.rules.round_budget
             || self.units_bytes >= self.rules.byte_budget
             || self.marks_ordered.len() > self.max_faulty
-    }
-
-    /// A hint to wake up does not end a calm: hints cost nothing, and are to cost us little.
-    fn sprint_if_calm(&mut self) {
-        if self.hot.is_empty() && self.next_round >= self.linger_until {
-            self.sprint_until = self.next_round.saturating_add(self.rules.sprint_rounds);
-        }
     }
 
     fn linger(&mut self, rounds: u16) {

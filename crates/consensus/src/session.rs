@@ -168,11 +168,6 @@ impl Session {
         waits_for_peers
     }
 
-    /// See [`Pace::pause`].
-    pub(crate) fn pause(&self, round: u16) -> Duration {
-        self.state().pace.pause(round)
-    }
-
     /// A peer queued an item.
     pub(crate) fn wake(&self) {
         self.state().pace.wake();
@@ -348,9 +343,6 @@ impl Session {
                 state.asked_at = None;
                 state.next_created = state.next_created.saturating_add(1);
                 let items = if items { queue.take_batch(self.index) } else { Vec::new() };
-                if !items.is_empty() {
-                    state.pace.speaks();
-                }
                 Ok((close || !items.is_empty()).then(|| UnitData::frame(close, &items)))
             }
         }

@@ -109,41 +109,6 @@ fn wake_hint_is_worth_two_rounds() {
 }
 
 #[test]
-fn first_rounds_after_a_calm_are_a_sprint_and_steady_load_is_none() {
-    let Pacing { sprint_delay, sprint_rounds, round_delay, linger_rounds, .. } = rules();
-    let mut pace = open(Instant::now());
-    assert_eq!(pace.pause(0), round_delay);
-    let mut round = 0;
-    // One unit after the other: each is ordered when the next one is there.
-    while round < 3 * sprint_rounds {
-        pace.saw(SeenUnit { heats: true, ..seen(2, round) });
-        pace.saw(seen(0, round));
-        if let Some(former) = round.checked_sub(1) {
-            pace.ordered(2, former, false);
-        }
-        round += 1;
-        let expected = if round < sprint_rounds { sprint_delay } else { round_delay };
-        assert_eq!(pace.pause(round), expected, "round {round}");
-    }
-    pace.ordered(2, round - 1, false);
-    for _ in 0..linger_rounds {
-        pace.saw(seen(0, round));
-        round += 1;
-    }
-    pace.speaks();
-    assert_eq!(pace.pause(round + 1), sprint_delay);
-}
-
-#[test]
-fn wake_hint_starts_no_sprint_and_hinders_none() {
-    let mut pace = open(Instant::now());
-    pace.wake();
-    assert_eq!(pace.pause(0), rules().round_delay);
-    pace.saw(SeenUnit { heats: true, ..seen(2, 0) });
-    assert_eq!(pace.pause(0), rules().sprint_delay);
-}
-
-#[test]
 fn old_session_is_marked_at_once_and_then_idles_until_others_agree() {
     let now = Instant::now();
     let mut pace = open(now);
