@@ -154,17 +154,24 @@ pub struct Endpoint {
     pub name: &'static str,
     /// Whether it needs the guardian's password.
     pub admin: bool,
+    /// Whether a call takes milliseconds. Of such calls few run at a time, beside the runtime.
+    pub heavy: bool,
 }
 
 impl Endpoint {
     /// An endpoint for everybody.
     pub const fn public(name: &'static str) -> Self {
-        Self { name, admin: false }
+        Self { name, admin: false, heavy: false }
     }
 
     /// An endpoint that needs the guardian's password.
     pub const fn admin(name: &'static str) -> Self {
-        Self { name, admin: true }
+        Self { name, admin: true, heavy: false }
+    }
+
+    /// The same endpoint, whose calls take milliseconds.
+    pub const fn heavy(self) -> Self {
+        Self { heavy: true, ..self }
     }
 }
 

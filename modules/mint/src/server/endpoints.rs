@@ -21,8 +21,8 @@ pub(super) const ENDPOINTS: [Endpoint; 5] = [
     Endpoint::public("signature_shares"),
     Endpoint::public("recovery_signature_shares"),
     Endpoint::public("recovery_count"),
-    Endpoint::public("recovery_slice"),
-    Endpoint::public("recovery_slice_hash"),
+    Endpoint::public("recovery_slice").heavy(),
+    Endpoint::public("recovery_slice_hash").heavy(),
 ];
 
 /// The most shares in one answer: far above what one transaction can have.

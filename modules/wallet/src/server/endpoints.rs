@@ -24,9 +24,9 @@ pub(super) const ENDPOINTS: [Endpoint; 9] = [
     Endpoint::public(name::SEND_FEE),
     Endpoint::public(name::RECEIVE_FEE),
     Endpoint::public(name::TRANSACTION_ID),
-    Endpoint::public(name::OUTPUT_INFO_SLICE),
+    Endpoint::public(name::OUTPUT_INFO_SLICE).heavy(),
     Endpoint::public(name::PENDING_TRANSACTION_CHAIN),
-    Endpoint::public(name::TRANSACTION_CHAIN),
+    Endpoint::public(name::TRANSACTION_CHAIN).heavy(),
 ];
 
 /// How many positions of the log one call looks at. Clients ask for 1000; ours looks further ahead

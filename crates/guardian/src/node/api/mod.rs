@@ -51,6 +51,8 @@ pub(super) struct NodeApi {
     backups: Gate,
     /// A session is some megabytes to read and to write as text.
     sessions: Gate,
+    /// Endpoints of modules that say so, such as slices of a mint's log.
+    heavy: Gate,
 }
 
 impl NodeApi {
@@ -68,8 +70,16 @@ impl NodeApi {
                 names.insert(format!("module_{instance}_{}", endpoint.name));
             }
         }
-        let (backups, sessions) = (Gate::new(1), Gate::half_the_processors());
-        Ok(Self { node, client_config, client_config_json, version, names, backups, sessions })
+        Ok(Self {
+            node,
+            client_config,
+            client_config_json,
+            version,
+            names,
+            backups: Gate::new(1),
+            sessions: Gate::half_the_processors(),
+            heavy: Gate::half_the_processors(),
+        })
     }
 }
 
@@ -187,19 +197,21 @@ impl NodeApi {
         let node = &self.node;
         let module = node.engine.module(instance);
         let module = module.ok_or_else(|| ApiError::not_found(instance))?;
-        let is_admin = module.endpoints().iter().any(|known| known.name == name && known.admin);
+        let endpoint = module.endpoints().iter().find(|known| known.name == name);
+        let endpoint = endpoint.ok_or_else(|| ApiError::not_found(name))?;
+        if endpoint.admin {
+            request.check_password(node.password.as_ref())?;
+        }
         let deadline = Instant::now() + LONG_POLL;
         let mut waiter: Option<super::waiters::Waiter> = None;
         loop {
-            let reply = {
+            let look = || {
                 let snapshot = node.store.snapshot();
                 let state = node.engine.module_state(&snapshot, instance);
                 let view = View { state: &state, salt: rand::random() };
-                module.call(&view, name, &request.params)?
+                module.call(&view, name, &request.params)
             };
-            if is_admin {
-                request.check_password(node.password.as_ref())?;
-            }
+            let reply = if endpoint.heavy { self.heavy.run(look).await? } else { look()? };
             match reply {
                 Reply::Value(value) => return to_result(&value),
                 Reply::Json(text) => {
