@@ -125,16 +125,16 @@ impl MintClient {
     ) -> Result<(), Stop> {
         match bundle.purpose {
             Purpose::Change | Purpose::Refund => {
-                Self::put_all(&mut *turn.state(), &issued);
+                Self::put_all(&mut *turn.state(), &issued)?;
                 Ok(())
             }
             Purpose::Restock => {
-                Self::put_all(&mut *turn.state(), &issued);
+                Self::put_all(&mut *turn.state(), &issued)?;
                 stock::set_restocking(&mut *turn.state(), false);
                 Ok(())
             }
             Purpose::Receive { operation } => {
-                Self::put_all(&mut *turn.state(), &issued);
+                Self::put_all(&mut *turn.state(), &issued)?;
                 let received = value_of(&bundle.notes);
                 self.reception_moved(turn, operation, 0, received, Msat::ZERO)
             }
@@ -167,7 +167,7 @@ impl MintClient {
                     stock::set_restocking(&mut *turn.state(), false);
                 }
                 if !notes.is_empty() && !self.reissue(turn, Purpose::Refund, notes.clone())? {
-                    Self::put_all(&mut *turn.state(), &notes);
+                    Self::put_all(&mut *turn.state(), &notes)?;
                 }
                 Ok(())
             }

@@ -363,10 +363,8 @@ impl MintClient {
         self.examined.examine(&self.config, &self.secrets, self.env.size, requests, answers)
     }
 
-    fn put_all(state: &mut dyn Write, notes: &[SpendableNote]) {
-        for note in notes {
-            stock::put(state, note);
-        }
+    fn put_all(state: &mut dyn Write, notes: &[SpendableNote]) -> Result<(), StoreError> {
+        notes.iter().try_for_each(|note| stock::put(state, note))
     }
 }
 

@@ -169,7 +169,7 @@ impl MintClient {
         let notes: Vec<SpendableNote> = ecash.notes().copied().collect();
         for note in &notes {
             // A copy of an own note must not be spent a second time from the stock.
-            stock::remove(&mut *turn.state(), note);
+            stock::remove(&mut *turn.state(), note)?;
         }
         let chunks = notes.chunks(NOTES_PER_TRANSACTION);
         let reception = Reception { open: chunks.len() as u64, ..Reception::default() };

@@ -313,7 +313,7 @@ impl MintClient {
             stock::remove_found(state, &nonce_hash);
             match issued.note {
                 Some(note) => {
-                    stock::put(state, &note);
+                    stock::put(state, &note)?;
                     recovered = recovered.saturating_add(note.value().unwrap_or(Msat::ZERO));
                 }
                 None => stock::put_unresolved(state, &nonce_hash, request),

@@ -101,7 +101,7 @@ impl MintClient {
                 let issued = self.shares(&[request], &answers).notes.pop();
                 let note = issued.and_then(|issued| issued.note);
                 let note = note.ok_or(Stop::Invariant("the public keys do not belong together"))?;
-                stock::put(&mut *turn.state(), &note);
+                stock::put(&mut *turn.state(), &note)?;
                 let payload = json!({ "module_id": self.env.instance, "amount": note.value() });
                 turn.note(Note { kind: "note-recovered-late", payload, end: None });
                 Ok(None)

@@ -37,6 +37,9 @@ const UNRESOLVED: Table<hash160::Hash, NoteRequest> = Table::new(0x09);
 const VOID: Table<(TransactionId, u64), VoidOutputs> = Table::new(0x0a);
 /// When the last payments were made, in milliseconds since the Unix epoch, oldest first. A few.
 const PAYMENTS: Table<(), Vec<u64>> = Table::new(0x0b);
+/// How many notes of a denomination are in [`NOTES`], where there is any: a shop that was paid ten thousand
+/// times holds as many notes as its counts say, and every payment asks for them.
+const COUNTS: Table<Denomination, u64> = Table::new(0x0d);
 /// Set while the stock is filled up for payments to come.
 const RESTOCKING: Table<(), ()> = Table::new(0x0c);
 
@@ -68,21 +71,32 @@ pub(super) struct VoidOutputs {
     pub(super) due_ms: u64,
 }
 
-/// How many notes of each denomination are in stock. Reads keys only.
+/// How many notes of each denomination are in stock.
 pub(super) fn counts(state: &dyn Read) -> Result<BTreeMap<Denomination, u64>, StoreError> {
+    COUNTS.scan(state, Order::Ascending).collect()
+}
+
+/// [`counts`], from the notes themselves.
+#[cfg(test)]
+pub(super) fn recount(state: &dyn Read) -> Result<BTreeMap<Denomination, u64>, StoreError> {
     let mut counts = BTreeMap::new();
-    for entry in state.scan(KeyRange::prefix([NOTES.prefix()]), Order::Ascending) {
-        let (key, _) = entry?;
-        // The key is the table's prefix, the denomination, the nonce.
-        let denomination = Denomination(key.get(1).copied().unwrap_or_default());
+    for row in NOTES.scan(state, Order::Ascending) {
+        let ((denomination, _), _) = row?;
         *counts.entry(denomination).or_default() += 1;
     }
     Ok(counts)
 }
 
-/// Adds a note.
-pub(super) fn put(state: &mut dyn Write, note: &SpendableNote) {
-    NOTES.insert(state, &(note.denomination, note.nonce()), note);
+/// Adds a note, if it is not there.
+pub(super) fn put(state: &mut dyn Write, note: &SpendableNote) -> Result<(), StoreError> {
+    let key = (note.denomination, note.nonce());
+    if NOTES.contains(state, &key)? {
+        return Ok(());
+    }
+    NOTES.insert(state, &key, note);
+    let count = COUNTS.get(state, &note.denomination)?.unwrap_or_default();
+    COUNTS.insert(state, &note.denomination, &count.saturating_add(1));
+    Ok(())
 }
 
 /// Takes `count` notes of a denomination out of the stock; fewer if there are fewer.
@@ -96,14 +110,23 @@ pub(super) fn take(
     let notes: Result<Vec<_>, _> = rows.take(count).map(|row| row.map(|(_, note)| note)).collect();
     let notes = notes?;
     for note in &notes {
-        remove(state, note);
+        remove(state, note)?;
     }
     Ok(notes)
 }
 
 /// Takes this very note out of the stock if it is there.
-pub(super) fn remove(state: &mut dyn Write, note: &SpendableNote) {
-    NOTES.remove(state, &(note.denomination, note.nonce()));
+pub(super) fn remove(state: &mut dyn Write, note: &SpendableNote) -> Result<(), StoreError> {
+    let key = (note.denomination, note.nonce());
+    if !NOTES.contains(state, &key)? {
+        return Ok(());
+    }
+    NOTES.remove(state, &key);
+    match COUNTS.get(state, &note.denomination)?.unwrap_or_default().saturating_sub(1) {
+        0 => COUNTS.remove(state, &note.denomination),
+        left => COUNTS.insert(state, &note.denomination, &left),
+    }
+    Ok(())
 }
 
 /// Puts a note where nothing spends it by itself.

@@ -99,7 +99,7 @@ impl MintClient {
     ) -> Result<(), Stop> {
         let Outcome::Answers(answers) = outcome else { return Ok(()) };
         let notes = self.collect(&check.requests, &answers)?;
-        Self::put_all(&mut *turn.state(), &notes);
+        Self::put_all(&mut *turn.state(), &notes)?;
         stock::remove_void(&mut *turn.state(), &check.range);
         let payload = json!({
             "module_id": self.env.instance,

@@ -267,7 +267,9 @@ impl Wallet {
     }
 
     pub(super) fn holdings(&self) -> u64 {
-        self.client.holdings(&self.store.snapshot()).unwrap().0
+        let state = self.store.snapshot();
+        assert_eq!(stock::counts(&state).unwrap(), stock::recount(&state).unwrap());
+        self.client.holdings(&state).unwrap().0
     }
 
     pub(super) fn set_aside(&self) -> Vec<SpendableNote> {
