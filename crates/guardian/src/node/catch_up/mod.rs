@@ -168,11 +168,15 @@ impl Doubts {
 
     fn remind(&self, node: &Node, count: SessionIndex) {
         let (silent, also_in_doubt) = node.doubt.awaited(node.engine.size(), node.me());
-        info!(target: "moneta::node", sessions = %count, ?silent, ?also_in_doubt, "this guardian does             not know what its former self has said; it takes part when enough of the others have told             what they signed, two sessions later");
+        info!(target: "moneta::node", sessions = %count, ?silent, ?also_in_doubt, "this guardian does \
+            not know what its former self has said; it takes part when enough of the others have told \
+            what they signed, two sessions later");
         if let Some(session) = node.take_part_from {
             let begun = has_begun(node, session).unwrap_or(true);
             let void = session != count;
-            info!(target: "moneta::node", %session, void, begun, "told to take part from this session;                 that holds once all others have answered that they have as many sessions and not                 signed it, unless it is void or has begun here");
+            info!(target: "moneta::node", %session, void, begun, "told to take part from this session; \
+                that holds once all others have answered that they have as many sessions and not \
+                signed it, unless it is void or has begun here");
         }
     }
 }
