@@ -13,7 +13,7 @@ usage() {
 usage: ./dev bench full [--short | --try] [--no-reference | --reference PROGRAM] [--again NAME].. [--list] [PART..]
 
 Measures all parts, or those named, and writes docs/performance/figures.md and latency.svg from what is there.
-  --short            about 75 minutes in all, in place of some five hours
+  --short            about 80 minutes in all, in place of some five hours
   --try              seconds per part, to try the run itself; its figures say nothing and go to target/bench/try
   --no-reference     leave out the parts of the reference
   --again NAME       measure this part although it is done
