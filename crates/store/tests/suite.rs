@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod random;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
@@ -11,6 +13,7 @@ use moneta_store::{
     Batch, Entry, KeyRange, Memory, Order, Read, ScopedRead, ScopedWrite, Store, StoreError, Table,
     Write, WriteSet,
 };
+use random::Random;
 
 /// A store and what must outlive it.
 struct Ground {
@@ -408,22 +411,4 @@ fn check_against(view: &dyn Read, model: &Model, random: &mut Random) {
     assert_eq!(all(view, range.clone(), Order::Ascending), expected);
     expected.reverse();
     assert_eq!(all(view, range, Order::Descending), expected);
-}
-
-/// SplitMix64: enough randomness, and a seed replays it.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % bound
-    }
-
-    /// Short keys of few bytes meet often, and 0xff is among the bytes.
-    fn key(&mut self) -> Vec<u8> {
-        (0..self.below(4)).map(|_| [0, 1, 0x7f, 0xff][self.below(4) as usize]).collect()
-    }
 }

@@ -6,6 +6,8 @@ mod basics;
 mod crashes;
 mod damage;
 mod model;
+#[path = "../random/mod.rs"]
+mod random;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
