@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use moneta::world::signals::until_asked_to_end;
 use moneta::world::{GuardianProgram, Narrator, Pace, Programs, World, WorldOptions};
 use moneta_bench::report::{Payments, Report};
 use moneta_load::cost::{Cost, Sample, connections};
 use moneta_load::federation::Federation;
 use moneta_load::origin::Origin;
-use moneta_load::signals::until_asked_to_end;
 use moneta_load::subject::restart_at;
 use moneta_load::watch::Watch;
 

@@ -12,7 +12,7 @@
 //! * [`link`]: a proxy that puts distance between guardians, and between them and wallets.
 //! * [`cost`], [`watch`], [`origin`]: what processes use up, from `/proc`, every minute; which machine and build.
 //! * [`subject`], [`modes`], [`long`], [`recovery`], [`sync`]: a federation to measure, and what is measured
-//!   on it. [`signals`]: how it ends early.
+//!   on it.
 //!
 //! Latency in the open loop counts from the moment a payment was *due*, not from when it could be
 //! sent: a federation that stalls cannot hide the payments that would have come meanwhile
@@ -41,7 +41,6 @@ pub mod recovery;
 pub mod report;
 pub mod schedule;
 pub mod shape;
-pub mod signals;
 pub mod subject;
 pub mod sync;
 pub mod watch;

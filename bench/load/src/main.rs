@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use moneta::world::signals::until_asked_to_end;
 use moneta::world::{Narrator, Pace};
 use moneta_load::link::Weather;
 use moneta_load::modes::Pulse;
@@ -15,7 +16,6 @@ use moneta_load::origin::Origin;
 use moneta_load::plot::latency_against_load;
 use moneta_load::report::{Report, SubjectReport};
 use moneta_load::shape::Shape;
-use moneta_load::signals::until_asked_to_end;
 use moneta_load::subject::{Candidate, Subject, allow_open_files};
 
 /// Drives a local federation with payments and measures it; with --reference a second one of another

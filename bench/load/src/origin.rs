@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use moneta::wallet_cli::time::readable_time;
+use moneta_module::client::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Set by `./dev bench`: the commit that the measured programs were built from.
@@ -51,7 +53,7 @@ impl Origin {
             self.profile,
             self.cores,
             self.processor,
-            utc(self.began_unix_secs),
+            readable_time(Timestamp(self.began_unix_secs * 1000)),
         )
     }
 }
@@ -72,33 +74,9 @@ fn profile(set: Option<&str>) -> String {
     set.filter(|set| (*set == "dev") == debug).unwrap_or(built).to_owned()
 }
 
-/// `2026-11-21 20:05 UTC`, from seconds since 1970.
-pub fn utc(unix_secs: u64) -> String {
-    let (days, second) = (unix_secs / 86_400, unix_secs % 86_400);
-    // Counted in years that begin in March, so that a leap day is the last one; 400 of them have 146,097 days.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next;
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3_600, second / 60 % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_become_dates() {
-        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
-        assert_eq!(utc(951_782_399), "2000-02-28 23:59 UTC");
-        assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
-        assert_eq!(utc(1_795_291_200), "2026-11-21 20:00 UTC");
-        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00 UTC");
-    }
 
     #[test]
     fn a_profile_that_cannot_be_true_is_not_believed() {

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use moneta::world::{
     GuardianProgram, Narrator, Pace, Programs, World, WorldOptions, WorldReport, demo,
     folder::{self, WorldFolder},
+    signals::until_asked_to_end,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A federation on a private Bitcoin chain, for trying out and for tests.
 #[derive(Parser)]
@@ -114,19 +114,6 @@ async fn up(options: Up) -> Result<()> {
     until_asked_to_end(std::future::pending::<()>()).await?;
     eprintln!("moneta-dev: ending guardians and bitcoind");
     world.stop().await
-}
-
-/// Runs `work` until it is done, or until Ctrl-C, SIGTERM or SIGHUP comes: then drops it and returns `None`.
-async fn until_asked_to_end<T>(work: impl Future<Output = T>) -> Result<Option<T>> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    tokio::select! {
-        result = work => Ok(Some(result)),
-        _ = interrupt.recv() => Ok(None),
-        _ = terminate.recv() => Ok(None),
-        _ = hangup.recv() => Ok(None),
-    }
 }
 
 fn description(report: &WorldReport) -> String {

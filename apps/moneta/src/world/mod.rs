@@ -35,6 +35,7 @@ mod ports;
 pub mod process;
 mod programs;
 mod report;
+pub mod signals;
 mod wallet;
 
 pub use bitcoind::Bitcoind;

@@ -1,4 +1,4 @@
-//! An end that leaves no guardian running.
+//! An early end that leaves no guardian running.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
