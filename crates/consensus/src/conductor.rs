@@ -8,6 +8,9 @@
 //!                +---------- s signed: s closed, s+2 opened, held
 //! ```
 //!
+//! What leads over from one session to the next (a new unit file, the end of an AlephBFT instance) is done
+//! beside the session that runs, which would otherwise stall in the midst of payments.
+//!
 //! A crash in any state: both are opened from their unit files and order again what they had
 //! ordered, s first, so that the events come again from the beginning of s.
 
@@ -24,6 +27,7 @@ use tokio::{
         mpsc::{self, error::TrySendError},
         watch,
     },
+    task::{JoinError, JoinHandle, JoinSet},
     time::sleep,
 };
 
@@ -52,6 +56,10 @@ pub(crate) struct Conductor {
     /// Events that wait for room; nothing new is taken meanwhile.
     pending: VecDeque<Event>,
     instances: BTreeMap<u64, Instance>,
+    /// A session that is being opened beside all this, since nothing of it is needed yet.
+    opening: Option<(u64, JoinHandle<io::Result<Instance>>)>,
+    /// Sessions before `oldest` that are being closed.
+    closing: JoinSet<io::Result<()>>,
     oldest: u64,
     /// The session whose outputs are taken now; at most one after `oldest`, then none.
     delivering: u64,
@@ -63,6 +71,8 @@ pub(crate) struct Conductor {
 
 enum Step {
     Advance(u64),
+    Opened(u64, io::Result<Instance>),
+    Closed(io::Result<()>),
     /// What was ordered since the last step; nothing if the instance is gone.
     Outputs(Vec<Output>),
     Sent,
@@ -98,12 +108,15 @@ impl Conductor {
             events,
             pending: VecDeque::new(),
             instances: BTreeMap::new(),
+            opening: None,
+            closing: JoinSet::new(),
             oldest: first_session,
             delivering: first_session,
             position: 0,
             taken: 0,
         };
         conductor.open_from(first_session).await?;
+        conductor.finish_opening().await?;
         Ok(conductor)
     }
 
@@ -115,9 +128,16 @@ impl Conductor {
         }
         self.federation.control.shutdown();
         lock(&self.federation.open).sessions.clear();
+        if let Some((_, opening)) = self.opening.take()
+            && let Ok(Ok(instance)) = opening.await
+        {
+            instance.stop().await;
+        }
         for (_, instance) in std::mem::take(&mut self.instances) {
             instance.stop().await;
         }
+        // To be deleted is not urgent, but nothing may touch the files any more.
+        while self.closing.join_next().await.is_some() {}
     }
 
     async fn conduct(&mut self) -> io::Result<()> {
@@ -128,6 +148,8 @@ impl Conductor {
                 Step::Stop => return Ok(()),
                 Step::Sent => self.send_pending(),
                 Step::Advance(to) => self.advance(to).await?,
+                Step::Opened(index, instance) => self.opened(index, instance?),
+                Step::Closed(closed) => closed?,
                 Step::Outputs(outputs) => self.take(outputs).await?,
             }
         }
@@ -152,6 +174,8 @@ impl Conductor {
             _ = stop.wait_for(|stop| *stop) => Step::Stop,
             () = self.federation.local.failed() => Step::Stop,
             Ok(()) = oldest.changed() => Step::Advance(*oldest.borrow_and_update()),
+            (index, instance) = opened(&mut self.opening) => Step::Opened(index, instance),
+            Some(closed) = self.closing.join_next() => Step::Closed(ended(closed)),
             permit = self.events.reserve(), if room => match (permit, self.pending.pop_front()) {
                 (Ok(permit), Some(event)) => {
                     permit.send(event);
@@ -247,21 +271,30 @@ impl Conductor {
             let mut open = lock(&self.federation.open);
             open.sessions = open.sessions.split_off(&to);
         }
-        for (_, instance) in older {
-            instance.stop().await;
-        }
         let dir = self.dir.clone();
-        let delete = tokio::task::spawn_blocking(move || unit_file::delete_before(&dir, to));
-        delete.await.map_err(io::Error::other)??;
+        self.closing.spawn(async move {
+            for (_, instance) in older {
+                instance.stop().await;
+            }
+            let delete = tokio::task::spawn_blocking(move || unit_file::delete_before(&dir, to));
+            delete.await.map_err(io::Error::other)?
+        });
         Ok(())
     }
 
-    /// Opens session `oldest` and the next where they are not, and releases what may run.
+    /// Opens session `oldest`, begins to open the next, and releases what may run. While the next one
+    /// is opened, which takes some syncs, events of `oldest` go on.
     async fn open_from(&mut self, oldest: u64) -> io::Result<()> {
-        for index in [oldest, oldest + 1] {
-            if !self.instances.contains_key(&index) {
-                self.open_session(index).await?;
-            }
+        self.finish_opening().await?;
+        if !self.instances.contains_key(&oldest) {
+            self.open_session(oldest).await?;
+        }
+        let next = oldest + 1;
+        if !self.instances.contains_key(&next) {
+            let (local, dir) = (self.federation.local.clone(), self.dir.clone());
+            let is_lost = next < self.lost_before;
+            let open = async move { Instance::open(&local, &dir, next, is_lost).await };
+            self.opening = Some((next, tokio::spawn(open)));
         }
         if self.delivering < oldest {
             // What is pending of a session that is over is of no use to anybody.
@@ -276,8 +309,24 @@ impl Conductor {
     async fn open_session(&mut self, index: u64) -> io::Result<()> {
         let is_lost = index < self.lost_before;
         let instance = Instance::open(&self.federation.local, &self.dir, index, is_lost).await?;
+        self.opened(index, instance);
+        Ok(())
+    }
+
+    /// A session that is open takes part, and runs if it is its turn.
+    fn opened(&mut self, index: u64, instance: Instance) {
         lock(&self.federation.open).add(&instance.session);
+        if index == self.delivering {
+            instance.session.release();
+        }
         self.instances.insert(index, instance);
+    }
+
+    /// Waits for the session that is being opened, if there is one.
+    async fn finish_opening(&mut self) -> io::Result<()> {
+        if let Some((index, opening)) = self.opening.take() {
+            self.opened(index, ended(opening.await)?);
+        }
         Ok(())
     }
 
@@ -293,11 +342,23 @@ impl Conductor {
         }
         self.open_session(index).await?;
         self.taken = self.position;
-        if let Some(instance) = self.instances.get(&index) {
-            instance.session.release();
-        }
         Ok(())
     }
+}
+
+/// The session that is being opened, when it is open; never if there is none. Cancellation safe.
+async fn opened(
+    opening: &mut Option<(u64, JoinHandle<io::Result<Instance>>)>,
+) -> (u64, io::Result<Instance>) {
+    let Some((index, task)) = opening else { return std::future::pending().await };
+    let (index, instance) = (*index, ended(task.await));
+    *opening = None;
+    (index, instance)
+}
+
+/// What a task of ours came to.
+fn ended<T>(outcome: Result<io::Result<T>, JoinError>) -> io::Result<T> {
+    outcome.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -179,10 +179,14 @@ pub(crate) fn sessions(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Deletes the files of all sessions before `next`. Not synced: to be deleted is not urgent.
+/// Deletes the files of all sessions before `next`, if nobody else has. Not synced: to be deleted is
+/// not urgent.
 pub(crate) fn delete_before(dir: &Path, next: u64) -> io::Result<()> {
     for session in sessions(dir)?.into_iter().filter(|session| *session < next) {
-        fs::remove_file(path(dir, session))?;
+        match fs::remove_file(path(dir, session)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }
