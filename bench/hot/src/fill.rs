@@ -12,7 +12,7 @@ use bitcoin::secp256k1::constants::SCHNORR_SIGNATURE_SIZE;
 use bitcoin::secp256k1::schnorr::Signature;
 use moneta_core::{
     AcceptedItem, ConsensusItem, Encode as _, ModuleInstanceId, OutPoint, PeerId, SessionIndex,
-    SessionOutcome, SignedSessionOutcome, Transaction, TransactionId,
+    TransactionId,
 };
 use moneta_mint::words::{Denomination, RecoveryItem, hash160};
 use moneta_store::{
@@ -33,14 +33,15 @@ const FIRST_SHARE: Table<[u8; 48], [u8; 48]> = Table::new(0x81);
 
 // The engine's (crates/guardian/src/engine/tables.rs).
 const ACCEPTED: Table<TransactionId, Vec<ModuleInstanceId>> = Table::new(0x02);
-const SIGNED: Table<SessionIndex, SignedSessionOutcome> = Table::new(0x04);
+const ITEMS: Table<(SessionIndex, u64), AcceptedItem> = Table::new(0x01);
+const SIGNED: Table<SessionIndex, BTreeMap<PeerId, Signature>> = Table::new(0x04);
 /// What stands before the keys of a module.
 const MODULES: u8 = 0xff;
 
 /// Notes in, and notes out, of a filled payment.
 const NOTES: u64 = 5;
 /// Entries of the recovery log that a filled payment makes.
-const ITEMS: u64 = 2 * NOTES;
+const LOG_ITEMS: u64 = 2 * NOTES;
 /// Payments of a filled session: five a second for three minutes.
 const PAYMENTS_PER_SESSION: u64 = 1_000;
 /// Sessions of one commit: 1.3 million rows, some 400 MB of memory.
@@ -55,7 +56,7 @@ pub const SPENT_STEP: u64 = PAYMENTS_PER_SESSION * NOTES;
 ///
 /// Errors: the store cannot be read.
 pub fn spent_notes(store: &Store) -> Result<u64, StoreError> {
-    Ok(log_length(&store.snapshot(), INSTANCE)? / ITEMS * NOTES)
+    Ok(log_length(&store.snapshot(), INSTANCE)? / LOG_ITEMS * NOTES)
 }
 
 /// Fills a store up to `spent` spent notes, rounded up to [`SPENT_STEP`]; `told` hears how far it is.
@@ -68,20 +69,23 @@ pub fn fill_payments(
 ) -> Result<(), StoreError> {
     let sessions = spent.div_ceil(SPENT_STEP);
     let mut session = spent_notes(store)? / SPENT_STEP;
-    let signed = signed_session().to_bytes();
+    // The same one again and again: only its length matters.
+    let item = item().to_bytes();
+    let signatures = signatures();
     while session < sessions {
         let end = (session + SESSIONS_PER_COMMIT).min(sessions);
         let snapshot = store.snapshot();
         let mut writes = WriteSet::new(&snapshot);
         let mut rng = StdRng::seed_from_u64(session);
         for index in session..end {
-            for payment in index * PAYMENTS_PER_SESSION..(index + 1) * PAYMENTS_PER_SESSION {
-                put_payment(&mut writes, payment, &mut rng);
+            let session = SessionIndex(index);
+            for position in 0..PAYMENTS_PER_SESSION {
+                put_payment(&mut writes, session, position, &item, &mut rng);
             }
-            writes.put(SIGNED.key(&SessionIndex(index)), signed.clone());
+            SIGNED.insert(&mut writes, &session, &signatures);
         }
         let mut mint = ScopedWrite::new(&mut writes, module_prefix(INSTANCE));
-        RECOVERY_COUNT.insert(&mut mint, &(), &(end * PAYMENTS_PER_SESSION * ITEMS));
+        RECOVERY_COUNT.insert(&mut mint, &(), &(end * PAYMENTS_PER_SESSION * LOG_ITEMS));
         // Enough outstanding notes for everything that is spent later.
         ISSUED.insert(&mut mint, &SPENT_DENOMINATION, &(1 << 32));
         store.commit(writes.into_batch())?;
@@ -133,12 +137,19 @@ fn module_prefix(instance: ModuleInstanceId) -> Vec<u8> {
     prefix
 }
 
-/// The rows that stay of payment `index`, all but counters.
-fn put_payment(writes: &mut WriteSet<'_>, index: u64, rng: &mut StdRng) {
+/// The rows that stay of a payment, all but counters.
+fn put_payment(
+    writes: &mut WriteSet<'_>,
+    session: SessionIndex,
+    position: u64,
+    item: &[u8],
+    rng: &mut StdRng,
+) {
+    writes.put(ITEMS.key(&(session, position)), item.to_vec());
     let txid = TransactionId(rng.r#gen());
     ACCEPTED.insert(writes, &txid, &vec![INSTANCE; NOTES as usize]);
     let mut mint = ScopedWrite::new(writes, module_prefix(INSTANCE));
-    let first = index * ITEMS;
+    let first = (session.0 * PAYMENTS_PER_SESSION + position) * LOG_ITEMS;
     for note in 0..NOTES {
         let nonce: [u8; 33] = bytes(rng);
         SPENT.insert(&mut mint, &nonce, &());
@@ -165,23 +176,21 @@ fn bytes<const N: usize>(rng: &mut StdRng) -> [u8; N] {
     bytes
 }
 
-/// A session of real payments, the same one again and again: only its length matters.
-fn signed_session() -> SignedSessionOutcome {
-    let item = AcceptedItem { item: ConsensusItem::Transaction(real_payment()), peer: PeerId(0) };
-    let items = vec![item; PAYMENTS_PER_SESSION as usize];
+/// As of four guardians.
+fn signatures() -> BTreeMap<PeerId, Signature> {
     let signature = Signature::from_slice(&[1; SCHNORR_SIGNATURE_SIZE])
         .expect("any 64 bytes have the form of a signature");
-    // As of four guardians.
-    let signatures = (0..3).map(|peer| (PeerId(peer), signature)).collect::<BTreeMap<_, _>>();
-    SignedSessionOutcome { session_outcome: SessionOutcome { items }, signatures }
+    (0..3).map(|peer| (PeerId(peer), signature)).collect()
 }
 
-fn real_payment() -> Transaction {
+/// A real payment as it stands in a session.
+fn item() -> AcceptedItem {
     let mut mint = Mint::new();
     let store = Memory::store();
     let snapshot = store.snapshot();
     let notes = mint.issue(NOTES as usize, &mut WriteSet::new(&snapshot));
-    mint.transaction(&notes)
+    let payment = mint.transaction(&notes);
+    AcceptedItem { item: ConsensusItem::Transaction(payment), peer: PeerId(0) }
 }
 
 #[cfg(test)]
@@ -203,6 +212,7 @@ mod tests {
         };
         let inner = |number: u8| [module.clone(), vec![number]].concat();
         let kept = [
+            vec![ITEMS.prefix()],
             vec![ACCEPTED.prefix()],
             inner(SPENT.prefix()),
             inner(RECOVERY.prefix()),
@@ -235,7 +245,8 @@ mod tests {
 
         let empty = Memory::store().snapshot();
         let mut filled = WriteSet::new(&empty);
-        put_payment(&mut filled, 0, &mut StdRng::seed_from_u64(1));
+        let item = item().to_bytes();
+        put_payment(&mut filled, SessionIndex(0), 0, &item, &mut StdRng::seed_from_u64(1));
         assert_eq!(shapes(&filled.into_batch()), shapes(&real.into_batch()));
     }
 

@@ -1,10 +1,11 @@
 //! Sessions: how they end and how they are signed.
 //!
-//! Crash contract. The outcome of an ended session is stored before its header is signed, and is
-//! what is signed after any restart. A signed session replaces it in the same commit.
+//! Crash contract. The root of an ended session is stored before its header is signed, and is what is
+//! signed after any restart. The signatures replace it in the same commit. The items stay where they
+//! were written when they were accepted: sessions end at all guardians at once, in the midst of
+//! payments, and should then cost next to nothing (docs/decisions/0019).
 //!
-//! A session is one value in the store and one answer of the API, so it is bounded: see
-//! [`SESSION_LIMIT_BYTES`].
+//! A session is one answer of the API, so it is bounded: see [`SESSION_LIMIT_BYTES`].
 
 use std::collections::BTreeMap;
 
@@ -29,15 +30,6 @@ use super::{Engine, Halt, tables};
 /// without it.
 pub const SESSION_LIMIT_BYTES: u64 = 4_500_000;
 
-/// A session that has ended here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// What is to be signed.
-    pub header: SessionHeader,
-    /// Its items.
-    pub outcome: SessionOutcome,
-}
-
 impl Engine {
     /// How many sessions are signed: the index of the first that is not.
     pub fn session_count(&self, state: &dyn Read) -> Result<SessionIndex, StoreError> {
@@ -60,6 +52,17 @@ impl Engine {
         state: &dyn Read,
         session: SessionIndex,
     ) -> Result<Option<SignedSessionOutcome>, StoreError> {
+        let Some(signatures) = tables::SIGNED.get(state, &session)? else { return Ok(None) };
+        let session_outcome = SessionOutcome { items: self.items(state, session)? };
+        Ok(Some(SignedSessionOutcome { session_outcome, signatures }))
+    }
+
+    /// The signatures of a signed session, without its items.
+    pub fn session_signatures(
+        &self,
+        state: &dyn Read,
+        session: SessionIndex,
+    ) -> Result<Option<BTreeMap<PeerId, Signature>>, StoreError> {
         tables::SIGNED.get(state, &session)
     }
 
@@ -68,13 +71,13 @@ impl Engine {
         tables::SIGNED.key(&session)
     }
 
-    /// A session that has ended here and is not signed by a threshold yet.
+    /// What is to be signed of a session that has ended here and is not signed by a threshold yet.
     pub fn ended_session(
         &self,
         state: &dyn Read,
         session: SessionIndex,
-    ) -> Result<Option<Ended>, StoreError> {
-        Ok(tables::ENDED.get(state, &session)?.map(|outcome| ended(session, outcome)))
+    ) -> Result<Option<SessionHeader>, StoreError> {
+        Ok(tables::ENDED.get(state, &session)?.map(|root| SessionHeader { index: session, root }))
     }
 
     /// What a client is told of a session (core.md 4.3).
@@ -83,62 +86,55 @@ impl Engine {
         state: &dyn Read,
         session: SessionIndex,
     ) -> Result<SessionStatusV2, StoreError> {
-        if let Some(signed) = tables::SIGNED.get(state, &session)? {
+        if let Some(signed) = self.signed_session(state, session)? {
             return Ok(SessionStatusV2::Complete(signed));
         }
         if session != self.session_count(state)? {
             return Ok(SessionStatusV2::Initial);
         }
-        let items = match tables::ENDED.get(state, &session)? {
-            Some(outcome) => outcome.items,
-            None => self.running_items(state, session)?,
-        };
-        Ok(SessionStatusV2::Pending(items))
+        Ok(SessionStatusV2::Pending(self.items(state, session)?))
     }
 
-    /// Ends a session: gathers its items into the outcome that is to be signed. Ending it again
-    /// gives the same.
+    /// Ends a session; returns what is to be signed. Ending it again gives the same.
     ///
     /// Errors: [`Halt`] if a module's books do not match; nothing may be signed then.
     pub fn end_session(
         &self,
         writes: &mut WriteSet<'_>,
         session: SessionIndex,
-    ) -> Result<Ended, Halt> {
-        if let Some(outcome) = tables::ENDED.get(writes, &session)? {
-            return Ok(ended(session, outcome));
+    ) -> Result<SessionHeader, Halt> {
+        if let Some(header) = self.ended_session(writes, session)? {
+            return Ok(header);
         }
         self.check_books(writes)?;
-        let items = self.running_items(writes, session)?;
-        self.forget_running(writes, session, items.len());
+        let header = SessionOutcome { items: self.items(writes, session)? }.header(session);
+        tables::RUNNING_BYTES.remove(writes, &session);
         // Nothing that consensus repeats of this session counts any more.
         tables::PROGRESS.insert(writes, &session, &u64::MAX);
-        let outcome = SessionOutcome { items };
-        tables::ENDED.insert(writes, &session, &outcome);
-        Ok(ended(session, outcome))
+        tables::ENDED.insert(writes, &session, &header.root);
+        Ok(header)
     }
 
-    /// Stores a session with the signatures of exactly a threshold, in place of its ended form.
+    /// Stores the signatures of exactly a threshold, which ends the session for good.
     pub fn complete_session(
         &self,
         writes: &mut dyn Write,
         session: SessionIndex,
-        outcome: SessionOutcome,
-        signatures: BTreeMap<PeerId, Signature>,
+        signatures: &BTreeMap<PeerId, Signature>,
     ) {
-        let signed = SignedSessionOutcome { session_outcome: outcome, signatures };
-        tables::SIGNED.insert(writes, &session, &signed);
+        tables::SIGNED.insert(writes, &session, signatures);
         tables::ENDED.remove(writes, &session);
+        tables::RUNNING_BYTES.remove(writes, &session);
         tables::PROGRESS.remove(writes, &session);
     }
 
-    /// How many items the running session has so far.
-    pub(super) fn running_len(
+    /// How many items a session has so far.
+    pub(super) fn item_count(
         &self,
         state: &dyn Read,
         session: SessionIndex,
     ) -> Result<u64, StoreError> {
-        Ok(tables::RUNNING.last_key(state, &session)?.map_or(0, |(_, position)| position + 1))
+        Ok(tables::ITEMS.last_key(state, &session)?.map_or(0, |(_, position)| position + 1))
     }
 
     /// How many encoded bytes the accepted items of the running session have together.
@@ -147,41 +143,21 @@ impl Engine {
         state: &dyn Read,
         session: SessionIndex,
     ) -> Result<u64, StoreError> {
-        if let Some(bytes) = tables::RUNNING_BYTES.get(state, &session)? {
-            return Ok(bytes);
-        }
-        // Nothing was accepted yet, or a release that did not count has begun the session.
-        let rows = tables::RUNNING.starting_with(state, &session, Order::Ascending);
-        rows.map(|row| Ok(size_bytes(&row?.1))).sum()
+        Ok(tables::RUNNING_BYTES.get(state, &session)?.unwrap_or(0))
     }
 
-    pub(super) fn running_items(
+    /// The items that a session has so far, in order.
+    pub(super) fn items(
         &self,
         state: &dyn Read,
         session: SessionIndex,
     ) -> Result<Vec<AcceptedItem>, StoreError> {
-        let rows = tables::RUNNING.starting_with(state, &session, Order::Ascending);
+        let rows = tables::ITEMS.starting_with(state, &session, Order::Ascending);
         rows.map(|row| Ok(row?.1)).collect()
-    }
-
-    pub(super) fn forget_running(
-        &self,
-        writes: &mut dyn Write,
-        session: SessionIndex,
-        count: usize,
-    ) {
-        for position in 0..count as u64 {
-            tables::RUNNING.remove(writes, &(session, position));
-        }
-        tables::RUNNING_BYTES.remove(writes, &session);
     }
 }
 
 /// What an accepted item adds to its session's outcome.
 pub(super) fn size_bytes(item: &AcceptedItem) -> u64 {
     item.to_bytes().len() as u64
-}
-
-fn ended(session: SessionIndex, outcome: SessionOutcome) -> Ended {
-    Ended { header: outcome.header(session), outcome }
 }

@@ -30,7 +30,7 @@ mod transaction;
 mod unit;
 
 pub use audit::AuditLine;
-pub use history::{Ended, SESSION_LIMIT_BYTES};
+pub use history::SESSION_LIMIT_BYTES;
 pub use replay::{Replay, ReplayError};
 pub use submission::{SubmissionError, Verdict};
 pub use unit::{Processed, Unit, UnitError};

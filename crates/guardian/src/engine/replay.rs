@@ -105,28 +105,27 @@ impl Engine {
             return Err(ReplayError::OutOfOrder { got: session, next });
         }
         let fork = Stop::Halt(Halt::Fork { session });
-        if let Some(mine) = tables::ENDED.get(state, &session)? {
-            let given = &replay.signed.session_outcome;
+        if let Some(mine) = self.ended_session(state, session)? {
             // Compared by what was signed: a list with a repeated tail has the same root as ours.
-            if mine != *given && mine.header(session) != given.header(session) {
+            if mine != replay.signed.session_outcome.header(session) {
                 return Err(fork.into());
             }
             self.check_books(state).map_err(Stop::Halt)?;
             let mut writes = WriteSet::new(state);
-            self.complete_session(&mut writes, session, mine, replay.signed.signatures.clone());
+            self.complete_session(&mut writes, session, &replay.signed.signatures);
             return Ok(writes.into_batch());
         }
-        let mine = self.running_items(state, session)?;
+        let mine = self.items(state, session)?;
         while let Some(length) = replay.lengths.front().copied() {
             if self.try_length(state, replay, length, &mine, facts)? {
                 let done = replay.attempt.take().map(|attempt| attempt.writes);
                 let mut writes = WriteSet::resume(state, done.unwrap_or_default());
                 self.check_books(&writes).map_err(Stop::Halt)?;
-                self.forget_running(&mut writes, session, mine.len());
-                let mut outcome = replay.signed.session_outcome.clone();
-                outcome.items.truncate(length);
-                let signatures = replay.signed.signatures.clone();
-                self.complete_session(&mut writes, session, outcome, signatures);
+                let items = replay.signed.session_outcome.items[..length].iter().enumerate();
+                for (position, item) in items.skip(mine.len()) {
+                    tables::ITEMS.insert(&mut writes, &(session, position as u64), item);
+                }
+                self.complete_session(&mut writes, session, &replay.signed.signatures);
                 return Ok(writes.into_batch());
             }
             replay.lengths.pop_front();

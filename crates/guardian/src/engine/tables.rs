@@ -3,24 +3,25 @@
 //! All of them hold what every guardian has alike, except [`ENDED`], whose entries live only until
 //! the session they belong to is signed.
 
-use moneta_core::{
-    AcceptedItem, Encode, ModuleInstanceId, PeerId, SessionIndex, SessionOutcome,
-    SignedSessionOutcome, TransactionId,
-};
+use std::collections::BTreeMap;
+
+use bitcoin::secp256k1::schnorr::Signature;
+use moneta_core::{AcceptedItem, Encode, ModuleInstanceId, PeerId, SessionIndex, TransactionId};
 use moneta_store::Table;
 
-/// Accepted items of sessions that have not ended yet, by session and position.
-pub(super) const RUNNING: Table<(SessionIndex, u64), AcceptedItem> = Table::new(0x01);
+/// Accepted items by session and position, for ever. Written once: what happens to a session later
+/// is a row of its own in [`ENDED`] and [`SIGNED`], however long the session is.
+pub(super) const ITEMS: Table<(SessionIndex, u64), AcceptedItem> = Table::new(0x01);
 
 /// Accepted transactions, for ever, with the module instance of each output.
 pub(super) const ACCEPTED: Table<TransactionId, Vec<ModuleInstanceId>> = Table::new(0x02);
 
-/// Outcomes of sessions that have ended and are not signed by a threshold yet. Written before this
-/// guardian signs, so that it never signs two.
-pub(super) const ENDED: Table<SessionIndex, SessionOutcome> = Table::new(0x03);
+/// Merkle roots of sessions that have ended and are not signed by a threshold yet. Written before
+/// this guardian signs, so that it never signs two; their items do not change any more.
+pub(super) const ENDED: Table<SessionIndex, [u8; 32]> = Table::new(0x03);
 
-/// Signed sessions, for ever.
-pub(super) const SIGNED: Table<SessionIndex, SignedSessionOutcome> = Table::new(0x04);
+/// Signatures of signed sessions, for ever.
+pub(super) const SIGNED: Table<SessionIndex, BTreeMap<PeerId, Signature>> = Table::new(0x04);
 
 /// How many ordered units of each session that is not signed are processed; `u64::MAX` once it has
 /// ended. After a crash consensus delivers a session from its beginning and this many are skipped.
@@ -34,7 +35,7 @@ pub(super) const NET: Table<ModuleInstanceId, [u8; 16]> = Table::new(0x06);
 pub(super) const LAST_CONTRIBUTION: Table<PeerId, SessionIndex> = Table::new(0x07);
 
 /// Encoded bytes of all accepted items of each session that has not ended yet; kept along the way
-/// with [`RUNNING`].
+/// with [`ITEMS`].
 pub(super) const RUNNING_BYTES: Table<SessionIndex, u64> = Table::new(0x08);
 
 /// The first byte of all keys of modules.

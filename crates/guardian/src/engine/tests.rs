@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bitcoin::secp256k1::schnorr::Signature;
 use moneta_core::{
-    Encode, InputEnvelope, Msat, OutPoint, OutputEnvelope, PeerId, SessionIndex, SessionStatusV2,
-    SignedSessionOutcome, SubmissionOutcome, Transaction, TransactionError, TransactionSignatures,
+    Encode, InputEnvelope, Msat, OutPoint, OutputEnvelope, PeerId, SessionHeader, SessionIndex,
+    SessionStatusV2, SignedSessionOutcome, SubmissionOutcome, Transaction, TransactionError,
+    TransactionSignatures,
 };
 use moneta_module::server::{Facts, Need};
 use moneta_store::{KeyRange, Memory, Order, Read, Store, WriteSet};
@@ -60,7 +61,7 @@ impl Guardian {
         processed
     }
 
-    fn end(&mut self, session: SessionIndex) -> Result<super::Ended, Halt> {
+    fn end(&mut self, session: SessionIndex) -> Result<SessionHeader, Halt> {
         let snapshot = self.store.snapshot();
         let mut writes = WriteSet::new(&snapshot);
         let ended = self.engine.end_session(&mut writes, session)?;
@@ -71,10 +72,10 @@ impl Guardian {
 
     /// Ends and "signs" a session; the engine leaves signatures to its caller.
     fn sign(&mut self, session: SessionIndex) -> SignedSessionOutcome {
-        let outcome = self.end(session).unwrap().outcome;
+        self.end(session).unwrap();
         let snapshot = self.store.snapshot();
         let mut writes = WriteSet::new(&snapshot);
-        self.engine.complete_session(&mut writes, session, outcome, signatures());
+        self.engine.complete_session(&mut writes, session, &signatures());
         self.store.commit(writes.into_batch()).unwrap();
         self.engine.signed_session(&self.store.snapshot(), session).unwrap().unwrap()
     }
@@ -363,10 +364,10 @@ fn ended_session_stays_what_it_was_until_it_is_signed() {
     assert!(matches!(status(S0), SessionStatusV2::Pending(items) if items.len() == 1));
     assert_eq!(status(S1), SessionStatusV2::Initial);
     assert_eq!(guardian.engine.progress(&snapshot, S0).unwrap(), u64::MAX);
-    assert_eq!(guardian.engine.ended_session(&snapshot, S0).unwrap(), Some(ended.clone()));
+    assert_eq!(guardian.engine.ended_session(&snapshot, S0).unwrap(), Some(ended));
 
     let signed = guardian.sign(S0);
-    assert_eq!(signed.session_outcome, ended.outcome);
+    assert_eq!(signed.session_outcome.header(S0), ended);
     let snapshot = guardian.store.snapshot();
     let status = |session| guardian.engine.session_status(&snapshot, session).unwrap();
     assert_eq!(guardian.engine.session_count(&snapshot).unwrap(), S1);

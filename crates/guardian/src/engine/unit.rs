@@ -157,7 +157,7 @@ impl Engine {
         facts: &Facts,
     ) -> Result<Processed, Stop> {
         let mut of_unit = writes.child();
-        let mut next = self.running_len(&of_unit, session)?;
+        let mut next = self.item_count(&of_unit, session)?;
         let session_bytes = self.running_bytes(&of_unit, session)?;
         let mut processed = Processed { session_bytes, ..Processed::default() };
         for unit_item in &unit.items {
@@ -168,7 +168,7 @@ impl Engine {
                 continue;
             }
             if self.process_item(&mut of_unit, unit.creator, unit_item, facts)? {
-                tables::RUNNING.insert(&mut of_unit, &(session, next), &item);
+                tables::ITEMS.insert(&mut of_unit, &(session, next), &item);
                 next += 1;
                 processed.session_bytes = grown;
                 processed.accepted.push(item);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub(super) async fn run(
     let client_config = config.consensus.to_client_config(&options.kinds)?;
     let store: Store = Disk::open_or_create(dir.join(DATABASE))?.into_store();
     let is_in_doubt = doubt::open(dir, &dir.join(UNITS), &store, size)?;
-    check_owner(dir, &store, client_config.federation_id(), config.local.identity)?;
+    check_owner(&dir.join(DATABASE), &store, client_config.federation_id(), config.local.identity)?;
     let engine = Engine::new(modules, size, config.consensus.version);
     engine.check_books(&store.snapshot())?;
     let session_count = engine.session_count(&store.snapshot())?;
@@ -210,21 +211,28 @@ async fn enter_alone(dir: &DataDir, node: &Node, entry: &Entry) -> Result<Events
     entered.ok_or_else(|| NodeError::HistoryLost(dir.join(DATABASE)))
 }
 
-/// Makes sure that the database is this guardian's. With another one's, this guardian would sign
-/// sessions that it never saw.
+/// Makes sure that the database is this guardian's, and that this build can read it. With another
+/// one's, this guardian would sign sessions that it never saw.
 fn check_owner(
-    dir: &DataDir,
+    path: &Path,
     store: &Store,
     federation: FederationId,
     me: PeerId,
 ) -> Result<(), NodeError> {
     let wanted = format!("{me} of federation {federation}");
     let found = tables::OWNER.get(&store.snapshot(), &())?;
+    let layout = tables::LAYOUT.get(&store.snapshot(), &())?;
     match found {
-        Some(found) if found == wanted => Ok(()),
-        Some(found) => Err(NodeError::ForeignDatabase { path: dir.join(DATABASE), found, wanted }),
+        Some(found) if found != wanted => {
+            Err(NodeError::ForeignDatabase { path: path.to_owned(), found, wanted })
+        }
+        Some(_) if layout != Some(tables::LAYOUT_VERSION) => {
+            Err(NodeError::OtherLayout { path: path.to_owned() })
+        }
+        Some(_) => Ok(()),
         None => store.update(|writes| {
             tables::OWNER.insert(writes, &(), &wanted);
+            tables::LAYOUT.insert(writes, &(), &tables::LAYOUT_VERSION);
             Ok(())
         }),
     }
@@ -261,5 +269,41 @@ impl Tasks {
 
     async fn stop(&mut self) {
         self.0.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use moneta_store::{Memory, StoreError};
+
+    use super::*;
+
+    #[test]
+    fn database_of_another_guardian_or_layout_is_refused() {
+        let store = Memory::store();
+        let federation = FederationId([7; 32]);
+        let check =
+            |peer| check_owner(Path::new("database"), &store, federation, PeerId::new(peer));
+        check(0).unwrap();
+        check(0).unwrap();
+        assert!(matches!(check(1), Err(NodeError::ForeignDatabase { .. })));
+        let set = |layout: Option<u16>| {
+            let set = store.update(|writes| {
+                match layout {
+                    Some(layout) => tables::LAYOUT.insert(writes, &(), &layout),
+                    None => tables::LAYOUT.remove(writes, &()),
+                }
+                Ok::<_, StoreError>(())
+            });
+            set.unwrap();
+        };
+        for other in [None, Some(tables::LAYOUT_VERSION - 1), Some(tables::LAYOUT_VERSION + 1)] {
+            set(other);
+            assert!(matches!(check(0), Err(NodeError::OtherLayout { .. })), "{other:?}");
+        }
+        set(Some(tables::LAYOUT_VERSION));
+        check(0).unwrap();
     }
 }

@@ -226,6 +226,15 @@ pub enum NodeError {
         /// Whose it should be.
         wanted: String,
     },
+    /// Refused: a build that is not this one has written the database.
+    #[error(
+        "{path} was written by an earlier or later build of this program, which lays out its rows in \
+         another way; run that build with it, nothing was changed"
+    )]
+    OtherLayout {
+        /// The database.
+        path: PathBuf,
+    },
     /// The bitcoin source follows another network.
     #[error("the bitcoin source is not on {network}: block 1 is {found}; check its address")]
     WrongChain {

@@ -147,8 +147,8 @@ impl Ordering {
         let snapshot = node.store.snapshot();
         let count = node.engine.session_count(&snapshot)?;
         for session in [count, SessionIndex(count.0 + 1)] {
-            if let Some(ended) = node.engine.ended_session(&snapshot, session)? {
-                self.sign(ended.header)?;
+            if let Some(header) = node.engine.ended_session(&snapshot, session)? {
+                self.sign(header)?;
             }
         }
         Ok(())
@@ -255,7 +255,7 @@ impl Ordering {
             Event::SessionEnded { session, .. } => {
                 let session = SessionIndex(*session);
                 if session >= count {
-                    consequences.ended.push(engine.end_session(writes, session)?.header);
+                    consequences.ended.push(engine.end_session(writes, session)?);
                 }
             }
             other => {
@@ -384,8 +384,9 @@ impl Ordering {
         count: SessionIndex,
     ) -> Result<(), NodeError> {
         if self.last_signed.as_ref().is_none_or(|(index, _)| *index != session) {
-            let signed = self.node.engine.signed_session(&self.node.store.snapshot(), session)?;
-            self.last_signed = signed.map(|signed| (session, signed.signatures));
+            let snapshot = self.node.store.snapshot();
+            let signatures = self.node.engine.session_signatures(&snapshot, session)?;
+            self.last_signed = signatures.map(|signatures| (session, signatures));
         }
         if let Some((_, signatures)) = &self.last_signed {
             let signatures = signatures.clone();
@@ -402,11 +403,11 @@ impl Ordering {
             let threshold = node.engine.size().threshold();
             let Some(chosen) = self.signatures.enough(session, threshold) else { return Ok(()) };
             let snapshot = node.store.snapshot();
-            let Some(ended) = node.engine.ended_session(&snapshot, session)? else {
+            if node.engine.ended_session(&snapshot, session)?.is_none() {
                 return Err(Halt::Fork { session }.into());
-            };
+            }
             let mut writes = WriteSet::new(&snapshot);
-            node.engine.complete_session(&mut writes, session, ended.outcome, chosen.clone());
+            node.engine.complete_session(&mut writes, session, &chosen);
             self.commit(writes)?;
             self.finished(session, chosen);
         }

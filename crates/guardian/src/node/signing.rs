@@ -89,9 +89,9 @@ pub(super) async fn repeat(node: Arc<Node>) {
         let snapshot = node.store.snapshot();
         let Ok(count) = node.engine.session_count(&snapshot) else { continue };
         match node.engine.ended_session(&snapshot, count) {
-            Ok(Some(ended)) => {
+            Ok(Some(header)) => {
                 let keys = &node.config.consensus.broadcast_public_keys;
-                let signature = ended.header.sign(keys, &node.broadcast_key);
+                let signature = header.sign(keys, &node.broadcast_key);
                 send_to_all(&node, &SignatureMessage::One { session: count, signature, count });
             }
             // The count alone is repeated rarely: it changes once in minutes.

@@ -14,6 +14,10 @@ pub(super) const METADATA: Table<PeerId, SignedGuardianMetadata> = Table::new(0x
 pub(super) const BACKUP_BYTES: Table<(), u64> = Table::new(0x43);
 /// Whose database this is, as text; written at the first start and compared ever after.
 pub(super) const OWNER: Table<(), String> = Table::new(0x44);
+/// How rows are laid out: a [`LAYOUT_VERSION`]. Written with [`OWNER`] and compared ever after.
+pub(super) const LAYOUT: Table<(), u16> = Table::new(0x46);
+/// Counts up when a build lays out rows of a guardian in a way that others would misread.
+pub(super) const LAYOUT_VERSION: u16 = 1;
 /// The sessions before this one, in some of which a former self of this guardian may have spoken;
 /// `u64::MAX` while it is in doubt. Absent if there was no former self.
 pub(super) const SILENT_BEFORE: Table<(), SessionIndex> = Table::new(0x45);

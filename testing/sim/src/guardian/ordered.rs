@@ -138,7 +138,7 @@ impl Process {
         let (session, position) = (*session, *position);
         if raw.is_none() {
             let ended = (session >= count).then(|| self.engine.end_session(writes, session));
-            return Ok(ended.transpose()?.map(|ended| ended.header));
+            return Ok(ended.transpose()?);
         }
         let known = session < count
             || self.engine.ended_session(writes, session)?.is_some()

@@ -21,8 +21,8 @@ impl Process {
         let view = self.store.snapshot();
         let count = self.engine.session_count(&view)?;
         for session in [count, SessionIndex(count.0 + 1)] {
-            if let Some(ended) = self.engine.ended_session(&view, session)? {
-                self.sign(ended.header);
+            if let Some(header) = self.engine.ended_session(&view, session)? {
+                self.sign(header);
             }
         }
         Ok(())
@@ -50,9 +50,9 @@ impl Process {
         let count = self.engine.session_count(&view)?;
         if session < count {
             if signatures.len() == 1
-                && let Some(signed) = self.engine.signed_session(&view, session)?
+                && let Some(signatures) = self.engine.session_signatures(&view, session)?
             {
-                effects.push(Effect::Help(from, session, signed.signatures));
+                effects.push(Effect::Help(from, session, signatures));
             }
             return Ok(effects);
         }
@@ -87,11 +87,11 @@ impl Process {
                 return Ok(());
             }
             let chosen = known.iter().take(threshold).map(|(p, s)| (*p, *s)).collect();
-            let Some(ended) = self.engine.ended_session(&view, session)? else {
+            if self.engine.ended_session(&view, session)?.is_none() {
                 return Err(Trouble::Broken(format!("session {session} ended without outcome")));
-            };
+            }
             let mut writes = WriteSet::new(&view);
-            self.engine.complete_session(&mut writes, session, ended.outcome, chosen);
+            self.engine.complete_session(&mut writes, session, &chosen);
             let batch = writes.into_batch();
             self.commit(batch, &BTreeSet::new(), now_ms, effects)?;
             self.finished(session, ledger)?;

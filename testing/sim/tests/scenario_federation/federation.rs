@@ -184,7 +184,7 @@ impl Federation {
             let ended = guardian
                 .store
                 .update(|writes: &mut WriteSet<'_>| guardian.engine.end_session(writes, SESSION));
-            ended.unwrap().header
+            ended.unwrap()
         });
         let headers: Vec<_> = headers.collect();
         assert!(headers.windows(2).all(|pair| pair[0] == pair[1]), "session headers differ");
