@@ -207,7 +207,10 @@ async fn guardian_has_one_heap_and_the_arguments_and_the_process_it_was_started_
     let world = world(folder.path(), 1).await;
     let process = format!("/proc/{}", world.guardians[0].pid().unwrap());
     let environment = fs::read(format!("{process}/environ")).unwrap();
-    assert!(environment.split(|byte| *byte == 0).any(|entry| entry == b"MALLOC_ARENA_MAX=1"));
+    for setting in ["MALLOC_ARENA_MAX=1", "MALLOC_MMAP_THRESHOLD_=131072"] {
+        let mut entries = environment.split(|byte| *byte == 0);
+        assert!(entries.any(|entry| entry == setting.as_bytes()), "{setting}");
+    }
     let name = fs::read(format!("{process}/cmdline")).unwrap();
     let name = name.split(|byte| *byte == 0).next().unwrap();
     assert!(name.ends_with(b"/monetad"), "{}", String::from_utf8_lossy(name));
