@@ -109,8 +109,8 @@ define_both sync "$(by_size 8 3 1)" "$(by_size 10 4 3)" moneta-load --modes sync
 sizes=$(by_size 10000,100000,1000000,5000000 10000,100000,500000 5000,10000)
 define growth "$(by_size 25 3 1)" "$FULL_PROGRAMS/moneta-growth" --dir "$FULL_GROWTH" --sizes "$sizes" \
   --payments "$(by_size 500 500 20)" --out OUT
-define guardians "$(by_size 25 4 2)" "$FULL_PROGRAMS/moneta-load" --modes latency,throughput --shapes 5x5 \
-  --guardians "$(by_size 4,7,10,13,16 4,7,16 4,7)" --seconds "$(by_size 30 8 2)" --out OUT
+define guardians "$(by_size 25 7 2)" "$FULL_PROGRAMS/moneta-load" --modes latency,throughput --shapes 5x5 \
+  --guardians "$(by_size 4,7,10,13,16 4,7,10,13,16 4,7)" --seconds "$(by_size 30 8 2)" --out OUT
 # No goal asks for these of the reference.
 if [[ -n $reference && $size == thorough ]]; then
   define recovery-reference 8 "$FULL_PROGRAMS/moneta-load" --modes recovery --recovery-items 20000 \
