@@ -73,11 +73,21 @@ pub(super) struct VoidOutputs {
 
 /// How many notes of each denomination are in stock.
 pub(super) fn counts(state: &dyn Read) -> Result<BTreeMap<Denomination, u64>, StoreError> {
-    COUNTS.scan(state, Order::Ascending).collect()
+    let counts: BTreeMap<_, _> = COUNTS.scan(state, Order::Ascending).collect::<Result<_, _>>()?;
+    if counts.is_empty() { recount(state) } else { Ok(counts) }
+}
+
+/// Begins to keep counts where a build that kept none has left notes.
+fn begin_counts(state: &mut dyn Write) -> Result<(), StoreError> {
+    if COUNTS.last_key(&*state, &())?.is_none() {
+        for (denomination, count) in recount(&*state)? {
+            COUNTS.insert(state, &denomination, &count);
+        }
+    }
+    Ok(())
 }
 
 /// [`counts`], from the notes themselves.
-#[cfg(test)]
 pub(super) fn recount(state: &dyn Read) -> Result<BTreeMap<Denomination, u64>, StoreError> {
     let mut counts = BTreeMap::new();
     for row in NOTES.scan(state, Order::Ascending) {
@@ -87,12 +97,22 @@ pub(super) fn recount(state: &dyn Read) -> Result<BTreeMap<Denomination, u64>, S
     Ok(counts)
 }
 
+/// Leaves the stock as a build does that kept no counts.
+#[cfg(test)]
+pub(super) fn forget_counts(state: &mut dyn Write) -> Result<(), StoreError> {
+    for denomination in counts(&*state)?.into_keys() {
+        COUNTS.remove(state, &denomination);
+    }
+    Ok(())
+}
+
 /// Adds a note, if it is not there.
 pub(super) fn put(state: &mut dyn Write, note: &SpendableNote) -> Result<(), StoreError> {
     let key = (note.denomination, note.nonce());
     if NOTES.contains(state, &key)? {
         return Ok(());
     }
+    begin_counts(state)?;
     NOTES.insert(state, &key, note);
     let count = COUNTS.get(state, &note.denomination)?.unwrap_or_default();
     COUNTS.insert(state, &note.denomination, &count.saturating_add(1));
@@ -121,6 +141,7 @@ pub(super) fn remove(state: &mut dyn Write, note: &SpendableNote) -> Result<(), 
     if !NOTES.contains(state, &key)? {
         return Ok(());
     }
+    begin_counts(state)?;
     NOTES.remove(state, &key);
     match COUNTS.get(state, &note.denomination)?.unwrap_or_default().saturating_sub(1) {
         0 => COUNTS.remove(state, &note.denomination),

@@ -66,6 +66,21 @@ fn deposit_becomes_notes_worth_it_less_the_fees() {
     assert!(wallet.fees < 20_000);
 }
 
+/// The wallet of a build that kept no counts looked empty, and could not pay.
+#[test]
+fn wallet_without_counts_of_its_notes_has_them_all_the_same() {
+    let (federation, mut wallet) = funded(1_000_000);
+    let held = wallet.holdings();
+    wallet.store.update(|writes| stock::forget_counts(writes)).unwrap();
+    assert_eq!(wallet.holdings(), held);
+    let (_, ecash) = send(&mut wallet, &federation, 100_000);
+    let left = wallet.holdings();
+    assert!(left < held);
+    wallet.store.update(|writes| stock::forget_counts(writes)).unwrap();
+    receive(&mut wallet, &federation, &ecash).unwrap();
+    assert!(wallet.holdings() > left);
+}
+
 #[test]
 fn exact_notes_are_sent_at_once_and_received_once() {
     let (federation, mut sender) = funded(10_000_000);
