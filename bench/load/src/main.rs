@@ -187,7 +187,9 @@ async fn measure(
 ) -> Result<SubjectReport> {
     let folder = tempfile::tempdir().context("make a folder for the world")?;
     let mut wanted: BTreeSet<ModeName> = flags.modes.iter().copied().collect();
-    if flags.quick && candidate.reference.is_some() {
+    let has_quick = QUICK_AT_REFERENCE.iter().any(|mode| wanted.contains(mode));
+    // Who asks for others alone gets them.
+    if flags.quick && candidate.reference.is_some() && has_quick {
         wanted.retain(|mode| QUICK_AT_REFERENCE.contains(mode));
     }
     let own = [ModeName::Links, ModeName::Sync];
