@@ -10,7 +10,7 @@ use crate::{
     federation::Federation,
     keys::Keys,
     pacing::Pacing,
-    queue::SubmitError,
+    queue::{Proposer, SubmitError},
     solo::{Solo, SoloError},
     status::Status,
 };
@@ -160,14 +160,27 @@ impl Broadcast {
         Ok((broadcast.clone(), Events { receiver, broadcast }))
     }
 
-    /// Queues an item to be ordered.
+    /// Queues an item to be ordered as ours: a vote, or whatever else counts by who says it.
     ///
     /// It stays queued until it was ordered in a batch of ours, over as many sessions as that
     /// takes. It may be ordered twice, around a session's end or a restart. Items in no unit yet
     /// are forgotten when the process ends.
     pub fn submit(&self, bytes: Vec<u8>) -> Result<(), SubmitError> {
+        self.queue(bytes, Proposer::Us)
+    }
+
+    /// Queues an item that counts whoever has it ordered, as others may at the same time.
+    ///
+    /// As [`Self::submit`], but once a peer's batch with the same bytes is on its way it is left
+    /// to that one, and stays queued until either is ordered. It may still be ordered once for
+    /// each guardian: who hears of it at the same moment proposes it at the same moment.
+    pub fn relay(&self, bytes: Vec<u8>) -> Result<(), SubmitError> {
+        self.queue(bytes, Proposer::Anyone)
+    }
+
+    fn queue(&self, bytes: Vec<u8>, proposer: Proposer) -> Result<(), SubmitError> {
         match &self.inner {
-            Inner::Federation(federation) => federation.submit(bytes),
+            Inner::Federation(federation) => federation.submit(bytes, proposer),
             Inner::Solo(solo) => solo.submit(bytes),
         }
     }

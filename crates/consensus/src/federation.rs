@@ -21,7 +21,7 @@ use crate::{
     keys::Keyring,
     local::{Local, lock},
     network::Frame,
-    queue::SubmitError,
+    queue::{Proposer, SubmitError},
     session::{Session, send_wake},
     status::{Participation, Status},
 };
@@ -75,11 +75,14 @@ impl Federation {
         }
     }
 
-    pub(crate) fn submit(&self, bytes: Vec<u8>) -> Result<(), SubmitError> {
+    pub(crate) fn submit(&self, bytes: Vec<u8>, proposer: Proposer) -> Result<(), SubmitError> {
         if self.control.is_stopped() || self.local.fault().is_some() {
             return Err(SubmitError::Stopped);
         }
-        self.local.queue().push(bytes, Instant::now())?;
+        if !self.local.queue().push(bytes, proposer, Instant::now())? {
+            // A peer's unit carries it, and keeps us awake already.
+            return Ok(());
+        }
         let sessions: Vec<_> = lock(&self.open).sessions.values().cloned().collect();
         for session in sessions.iter().filter(|session| session.is_open()) {
             if session.item_queued() && self.may_wake() {

@@ -1,6 +1,9 @@
 //! What all sessions of one guardian share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -8,7 +11,7 @@ use crate::{
     broadcast::Links,
     keys::Keyring,
     pacing::{Credits, Pacing},
-    queue::Queue,
+    queue::{Place, Queue},
     status::Latencies,
 };
 
@@ -57,6 +60,16 @@ impl Local {
     /// Settles an ordered batch of ours: its items leave the queue.
     pub(crate) fn settle(&self, session: u64, items: &[Vec<u8>]) {
         let settled = self.queue().ordered(session, items, Instant::now());
+        self.record(settled);
+    }
+
+    /// Settles an ordered batch of a peer: items of ours that were left to it leave the queue.
+    pub(crate) fn settle_relayed(&self, place: Place) {
+        let settled = self.queue().peer_ordered(place, Instant::now());
+        self.record(settled);
+    }
+
+    fn record(&self, settled: Vec<Duration>) {
         let mut latencies = self.latencies();
         settled.into_iter().for_each(|latency| latencies.record(latency));
     }

@@ -40,7 +40,9 @@ pub struct Pacing {
     /// For how many of our rounds an unordered unit keeps us awake. 16: ordering takes about 6
     /// when the network behaves, so twice that and some.
     pub heat_rounds: u16,
-    /// Rounds at full pace after the last unit was ordered, so that slower peers finish too.
+    /// Rounds at full pace after the last unit was ordered. Slower peers need none of them: what
+    /// orders it here orders it there, and was sent already. 1: a peer that missed a frame learns of
+    /// it by the next unit and asks.
     pub linger_rounds: u16,
     /// Whether to tell sleeping peers that an item was queued here. Off only to measure it.
     pub wake_hints: bool,
@@ -76,7 +78,7 @@ impl Default for Pacing {
             round_delay: Duration::from_millis(5),
             idle_tick: Duration::from_secs(1),
             heat_rounds: 16,
-            linger_rounds: 3,
+            linger_rounds: 1,
             wake_hints: true,
             wake_interval: Duration::from_millis(10),
             max_age: Duration::from_secs(180),
@@ -110,6 +112,10 @@ impl Pacing {
 /// Rounds a wake hint keeps us awake: enough to catch up with a peer that is one ahead; its unit
 /// with items then does the rest.
 const WAKE_ROUNDS: u16 = 2;
+
+/// Rounds at full pace after a session's end, so that nobody waits for a lost frame of it: the next
+/// session begins for a guardian when this one has ended.
+const LAST_ROUNDS: u16 = 3;
 
 /// Where a session stands for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +231,11 @@ impl Pace {
         self.next_round
     }
 
+    /// The round of ours at which a unit that is seen now no longer keeps us awake.
+    pub(crate) fn cold_at(&self) -> u16 {
+        self.next_round.saturating_add(self.rules.heat_rounds)
+    }
+
     /// Marks the session for closing at the next unit.
     pub(crate) fn ask_close(&mut self) {
         self.close_asked = true;
@@ -265,7 +276,7 @@ impl Pace {
         if ends {
             self.phase = Phase::Ended;
             self.hot.clear();
-            self.linger(self.rules.linger_rounds);
+            self.linger(LAST_ROUNDS);
         }
         ends
     }

@@ -26,6 +26,7 @@ use crate::{
     local::{Local, lock},
     network::{Frame, Inbox},
     pacing::{Decision, Pace, Phase, SeenUnit, Situation},
+    queue::Place,
     status::{Participation, PeerStatus},
     unit_file::UnitFile,
     unit_layout::UnitView,
@@ -283,7 +284,7 @@ impl Session {
         let own = unit.creator == self.local.me();
         let (has_items, close) = batch::peek(unit.data.unwrap_or_default());
         let heats = has_items && (own || self.local.credits().heats(unit.creator, now));
-        let UnitView { round, creator, .. } = unit;
+        let UnitView { round, creator, data, .. } = unit;
         let mut state = self.state();
         if own {
             state.own_unit_exists(self.index, round);
@@ -295,6 +296,13 @@ impl Session {
             *newest = Some((round, now));
         }
         state.pace.saw(SeenUnit { creator, round, size_bytes: bytes.len(), heats, close });
+        if heats
+            && !own
+            && let Some(batch) = data.and_then(Batch::decode)
+        {
+            let place = Place { session: self.index, creator, round };
+            self.local.queue().peer_has_proposed(place, state.pace.cold_at(), &batch.items);
+        }
         drop(state);
         self.changed.notify_waiters();
         Ok(is_new && own)
@@ -317,7 +325,10 @@ impl Session {
         }
         let ends = state.pace.ordered(creator, unit.round, batch.close);
         drop(state);
-        if creator == self.local.me() && !batch.items.is_empty() {
+        if creator != self.local.me() {
+            let place = Place { session: self.index, creator, round: unit.round };
+            self.local.settle_relayed(place);
+        } else if !batch.items.is_empty() {
             self.local.settle(self.index, &batch.items);
         }
         let matters = ends || !batch.items.is_empty();
@@ -328,6 +339,7 @@ impl Session {
     pub(crate) fn decide(&self, asked_at: Instant) -> Result<Option<UnitData>, Option<Instant>> {
         let mut state = self.state();
         let mut queue = self.local.queue();
+        queue.lose_patience(self.index, state.pace.next_round());
         let decision = state.pace.decide(Situation {
             now: Instant::now(),
             asked_at,

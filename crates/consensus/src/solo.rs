@@ -24,7 +24,7 @@ use crate::{
     control::Control,
     keys::Keyring,
     local::{Local, lock},
-    queue::SubmitError,
+    queue::{Proposer, SubmitError},
     status::{Participation, Status},
     unit_file::{self, Silence, UnitFile},
 };
@@ -92,7 +92,7 @@ impl Solo {
         if self.control.is_stopped() {
             return Err(SubmitError::Stopped);
         }
-        self.local.queue().push(bytes, Instant::now())?;
+        self.local.queue().push(bytes, Proposer::Us, Instant::now())?;
         self.changed.notify_one();
         Ok(())
     }

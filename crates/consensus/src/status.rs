@@ -42,7 +42,7 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Items submitted here and not ordered yet.
     pub items_queued: usize,
-    /// Those of them that are in a unit of ours already.
+    /// Those of them that are in a unit already, of ours or of a peer.
     pub items_in_flight: usize,
     /// Bytes of the items not ordered yet.
     pub queued_bytes: usize,

@@ -61,6 +61,36 @@ async fn four_guardians_order_the_same() {
     }
 }
 
+/// As a wallet's transaction, which comes to every guardian a moment after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relayed_item_is_left_to_whoever_proposed_it_first() {
+    let world = World::new(4, LINK, endless());
+    let mut guardians = world.start_all().await;
+    begin(&mut guardians).await;
+    for guardian in &guardians {
+        guardian.until("calm", |status| status.since_progress > 100 * LINK).await;
+    }
+    // Nothing can be ordered while two are cut off, so the first one's unit stands in the graph.
+    world.cut(2, true);
+    world.cut(3, true);
+    let next_unit = Some(guardians[0].broadcast.status().round);
+    guardians[0].broadcast.relay(b"payment".to_vec()).unwrap();
+    guardians[1].until("it is here", |status| status.peers[0].last_round >= next_unit).await;
+    guardians[1].broadcast.relay(b"payment".to_vec()).unwrap();
+    assert_eq!(guardians[1].broadcast.status().items_in_flight, 1);
+    world.cut(2, false);
+    world.cut(3, false);
+    for guardian in &guardians {
+        guardian.broadcast.link_restored(0);
+        guardian.until("all settled", |status| status.items_queued == 0).await;
+    }
+    guardians[0].submit(b"last");
+    for guardian in &mut guardians {
+        let log = guardian.events_to(b"last").await;
+        assert_eq!(items(&log).iter().filter(|item| *item == b"payment").count(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn item_takes_far_less_than_an_idle_round_and_idle_rounds_are_slow() {
     let world = World::new(4, LINK, endless());

@@ -159,7 +159,7 @@ fn ended_session_takes_no_items_and_calms_down() {
         pace.ordered(creator, 0, true);
     }
     let queued = Situation { queued: true, ..at(now) };
-    for round in 0..2 {
+    for round in 0..LAST_ROUNDS {
         assert_eq!(pace.decide(queued), EMPTY, "lingers before round {round}");
         pace.saw(seen(0, round));
     }

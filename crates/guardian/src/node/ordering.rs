@@ -11,7 +11,9 @@ use std::time::Duration;
 use bitcoin::secp256k1::schnorr::Signature;
 use futures::FutureExt;
 use moneta_consensus::{Event, Events};
-use moneta_core::{ConsensusItem, PeerId, SessionHeader, SessionIndex, Transaction, TransactionId};
+use moneta_core::{
+    ConsensusItem, Decode, PeerId, SessionHeader, SessionIndex, Transaction, TransactionId,
+};
 use moneta_module::server::{Facts, Need};
 use moneta_store::WriteSet;
 use tokio::sync::{mpsc, oneshot};
@@ -227,7 +229,7 @@ impl Ordering {
     ) -> Result<(), Stop> {
         let engine = &self.node.engine;
         match event {
-            Event::Ordered { session, position, creator, .. } => {
+            Event::Ordered { session, position, creator, items } => {
                 let session = SessionIndex(*session);
                 if engine.progress(writes, session)? > *position {
                     return Ok(());
@@ -235,6 +237,8 @@ impl Ordering {
                 let creator = PeerId::new(*creator as u16);
                 let Some(unit) = unit else {
                     consequences.verdicts.push((creator, false));
+                    // Those of ours in it that others are waiting for have to be proposed again.
+                    consequences.refused.extend(readable_transactions(items));
                     return Ok(engine.skip_unit(writes, session, *position)?);
                 };
                 let processed =
@@ -246,9 +250,12 @@ impl Ordering {
                 if processed.session_bytes >= self.node.pace.session_bytes {
                     consequences.full = Some(session);
                 }
-                if creator == self.node.me() {
-                    consequences.postponed.extend(transactions(session, processed.postponed));
-                }
+                // Also those of callers of ours that were left to a peer's batch.
+                let is_ours = |transaction: &Transaction| {
+                    creator == self.node.me() || self.node.queued.contains(&transaction.txid())
+                };
+                let postponed = transactions(processed.postponed).filter(is_ours);
+                consequences.postponed.extend(postponed.map(|it| (session, it)));
                 consequences.transactions.extend(processed.transactions);
                 consequences.refused.extend(processed.refused);
             }
@@ -453,15 +460,18 @@ fn differs(peer: PeerId, session: SessionIndex) {
         ended here; that guardian or this one is wrong about it");
 }
 
-fn transactions(
-    session: SessionIndex,
-    items: Vec<ConsensusItem>,
-) -> impl Iterator<Item = (SessionIndex, Transaction)> {
+fn transactions(items: Vec<ConsensusItem>) -> impl Iterator<Item = Transaction> {
     // What modules wanted ordered, they want still.
-    items.into_iter().filter_map(move |item| match item {
-        ConsensusItem::Transaction(transaction) => Some((session, transaction)),
+    items.into_iter().filter_map(|item| match item {
+        ConsensusItem::Transaction(transaction) => Some(transaction),
         _ => None,
     })
+}
+
+/// The transactions in a batch that as a whole does not decode.
+fn readable_transactions(items: &[Vec<u8>]) -> impl Iterator<Item = TransactionId> {
+    let readable = items.iter().filter_map(|bytes| ConsensusItem::from_bytes(bytes).ok()).collect();
+    transactions(readable).map(|transaction| transaction.txid())
 }
 
 fn decode(node: &Node, event: &Event) -> Option<Unit> {

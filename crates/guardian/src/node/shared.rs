@@ -133,6 +133,11 @@ impl Queued {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(txid)
     }
 
+    /// Whether a transaction is noted.
+    pub(crate) fn contains(&self, txid: &TransactionId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(txid)
+    }
+
     /// The transaction was ordered, or not queued after all.
     pub(crate) fn remove(&self, txid: &TransactionId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(txid);

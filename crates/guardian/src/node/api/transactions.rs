@@ -92,7 +92,7 @@ async fn submit(
         };
         if node.queued.insert(txid) {
             let item = ConsensusItem::Transaction(Transaction::clone(&transaction)).to_bytes();
-            if let Err(error) = broadcast.submit(item) {
+            if let Err(error) = broadcast.relay(item) {
                 node.queued.remove(&txid);
                 debug!(target: "moneta::node", %txid, %error, "transaction not queued");
                 return Err(ApiError::internal(error));

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moneta_consensus::Keys;
 use moneta_core::api::endpoint;
 use moneta_core::session::SessionStatusV2;
 use moneta_core::{
-    ApiError, ApiRequest, Decode, Encode, MeBase64, PeerId, SessionIndex, SignedSessionOutcome,
+    ApiError, ApiRequest, ConsensusItem, Decode, Encode, MeBase64, PeerId, SessionIndex,
+    SignedSessionOutcome,
 };
 use moneta_net::api::{ApiHandler, ApiServer, Limits, to_result};
 use moneta_net::links::{Channel, LinkLimits};
@@ -16,9 +18,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::restored::short_sessions;
-use super::world::{API_PORT, LINK_PORT, Place, World};
+use super::world::{API_PORT, LINK_PORT, LOOK, Place, World};
+use crate::node::entry::Entry;
 use crate::node::signing::SignatureMessage;
-use crate::node::{DataDir, peers};
+use crate::node::{DataDir, Pace, peers};
 use crate::testing::{coin, transaction};
 
 const PLACE: Place = Place(6);
@@ -53,6 +56,76 @@ impl ApiHandler for Lies {
         }
         to_result(&MeBase64(SessionStatusV2::Complete(signed)))
     }
+}
+
+/// The liar proposes a wallet's transaction beside garbage, so that its batch does not decode, while
+/// a guardian that was brought the same transaction counts on that batch. The transaction is not lost:
+/// it is proposed once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn transaction_that_a_liar_hides_beside_garbage_is_accepted() {
+    let story = async {
+        let mut world = World::of_four(Place(13), Pace::test()).await;
+        let hidden = transaction(&[coin(1, 1000)], &[coin(2, 1000)]);
+        // Without a fourth guardian nothing goes on that the liar does not take part in.
+        world.stop(1).await;
+        world.stop(LIAR).await;
+        let newest = |status: &Value| status["peers"][LIAR.to_string()]["last_round"].as_u64();
+        let before = newest(&world.status(2).await);
+
+        let dir = DataDir::open(&world.dir(LIAR)).unwrap();
+        let config = dir.read_config().unwrap().unwrap();
+        let listener = TcpListener::bind(world.place.address(LIAR, LINK_PORT)).await.unwrap();
+        let (links, mut frames) = peers::open_links(
+            PeerId::new(LIAR),
+            &config.private.tls_key,
+            &config.consensus.links,
+            listener,
+            LinkLimits::consensus(),
+        )
+        .unwrap();
+        let public: Vec<_> = config.consensus.broadcast_public_keys.values().copied().collect();
+        let entry = Entry {
+            dir: dir.share(),
+            keys: Keys::new(usize::from(LIAR), config.broadcast_keypair(), &public).unwrap(),
+            pacing: world.pace.consensus.clone(),
+            links: Some(Arc::new(links)),
+        };
+        let (liar, _events) = entry.open(SessionIndex(0)).await.unwrap();
+        // In one batch, since it has not met the others yet.
+        let item = ConsensusItem::Transaction(hidden.clone()).to_bytes();
+        liar.submit(vec![0xff; 4]).unwrap();
+        liar.submit(item).unwrap();
+        let mut deliver = async |done: &dyn Fn() -> bool| {
+            let mut look = tokio::time::interval(LOOK);
+            while !done() {
+                tokio::select! {
+                    _ = look.tick() => {}
+                    frame = frames.recv() => {
+                        let frame = frame.unwrap();
+                        if matches!(frame.channel, Channel::CONSENSUS | Channel::WAKE) {
+                            liar.deliver(frame.peer.index(), frame.payload);
+                        }
+                    }
+                }
+            }
+        };
+        deliver(&|| liar.status().items_in_flight == 2).await;
+        // From here on it hears nothing, so its batch waits to be ordered.
+        world.status_until(2, |status| newest(status) > before).await;
+        let submitted = world.submit(2, &hidden);
+        let relied = async {
+            let counts = |status: &Value| status["items_in_flight"] == 1;
+            world.status_until(2, counts).await;
+            deliver(&|| false).await;
+        };
+        tokio::select! {
+            outcome = submitted => assert_eq!(outcome.unwrap().0, Ok(hidden.txid())),
+            () = relied => {}
+        }
+        liar.shutdown().await;
+        world.end().await;
+    };
+    tokio::time::timeout(Duration::from_secs(120), story).await.unwrap();
 }
 
 /// Guardian 0 boasts of endless history, gives false sessions, and says that it has signed them all.
