@@ -17,7 +17,7 @@ use moneta_mint::server::MintServer;
 use moneta_mint::words::{
     Denomination, MintConfig, MintOutput, MintPrivate, Nonce, OutputV0, SpendableNote,
 };
-use moneta_module::server::{Facts, Processing, ServerModule as _};
+use moneta_module::server::{Facts, Pass, Processing, ServerModule as _};
 use moneta_module::setup::{ServerKind as _, SetupParams, TbsKeys};
 use moneta_store::Write;
 use rand::SeedableRng as _;
@@ -88,7 +88,7 @@ impl Mint {
                 let output = asked.output(SPENT);
                 let txid = TransactionId([1; 32]);
                 let out_point = OutPoint { txid, out_idx: index as u64 };
-                let mut call = Processing { state, facts: &facts };
+                let mut call = Processing { state, facts: &facts, pass: Pass::Final };
                 let done = server.process_output(&mut call, &output, out_point);
                 assert!(done.is_ok(), "a known denomination is issued");
                 self.sign(&asked)

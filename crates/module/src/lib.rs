@@ -17,6 +17,7 @@
 //! state and must be equal on all guardians after the same history; tables from
 //! [`LOCAL_TABLES_FROM`] upward belong to this guardian alone (signature shares, own wishes).
 
+pub mod cache;
 pub mod client;
 pub mod erased;
 pub mod server;

@@ -181,6 +181,18 @@ pub struct Processing<'a> {
     pub state: &'a mut dyn Write,
     /// What the host has fetched from outside so far.
     pub facts: &'a Facts,
+    /// What becomes of the outcome.
+    pub pass: Pass,
+}
+
+/// What becomes of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// A submission is judged: nothing that is written is kept. The verdict must be what it would be in a
+    /// final pass; values that are dear to make and that no verdict depends on may be left out.
+    Trial,
+    /// Consensus has ordered it.
+    Final,
 }
 
 /// What an endpoint may look at.

@@ -9,7 +9,7 @@ use moneta_core::peers::FederationSize;
 use moneta_core::{OutPoint, PeerId, Transaction, TransactionId};
 use moneta_crypto::dkg::{Shape, deal_trusted};
 use moneta_module::server::{
-    Facts, Fault, InputEffect, OutputEffect, Processing, ServerModule, View,
+    Facts, Fault, InputEffect, OutputEffect, Pass, Processing, ServerModule, View,
 };
 use moneta_module::setup::{Genesis, Seat, ServerKind, SetupParams, TbsKeys};
 use moneta_store::{Memory, Store, StoreError, WriteSet};
@@ -130,7 +130,7 @@ impl Guardian {
         let facts = Facts::default();
         let done = self.store.update(|state: &mut WriteSet<'_>| {
             let mut effects = (Vec::new(), Vec::new());
-            let mut call = Processing { state, facts: &facts };
+            let mut call = Processing { state, facts: &facts, pass: Pass::Final };
             for input in inputs {
                 let effect = self.server.process_input(&mut call, input);
                 effects

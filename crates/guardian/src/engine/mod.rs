@@ -41,6 +41,7 @@ use std::thread;
 use moneta_core::{
     CoreConsensusVersion, FederationSize, ModuleInstanceId, OutPoint, PeerId, TransactionId,
 };
+use moneta_module::cache::Cache;
 use moneta_module::erased::AnyServer;
 use moneta_module::server::{Broken, ChainStatus, Need};
 use moneta_store::{Read, ScopedRead, StoreError};
@@ -52,7 +53,12 @@ pub struct Engine {
     version: CoreConsensusVersion,
     /// How many threads decode history. No result depends on it.
     workers: usize,
+    /// Transactions whose signatures were found good, by a hash of all that it depends on.
+    well_signed: Cache<[u8; 32], ()>,
 }
+
+/// Transactions remembered from their submission to their turn; a queue of small ones, 32 bytes each.
+const WELL_SIGNED_MAX: usize = 4096;
 
 /// An output's module instance, and its encoded outcome if the module keeps one.
 pub type KeptOutcome = (ModuleInstanceId, Option<Vec<u8>>);
@@ -122,7 +128,7 @@ impl Engine {
         version: CoreConsensusVersion,
     ) -> Self {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        Self { modules, size, version, workers }
+        Self { modules, size, version, workers, well_signed: Cache::new(WELL_SIGNED_MAX) }
     }
 
     /// The instances, by id.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use moneta_core::{ModuleInstanceId, SubmissionOutcome, Transaction, TransactionId};
 use moneta_module::erased::Decoded;
-use moneta_module::server::{Broken, Facts};
+use moneta_module::server::{Broken, Facts, Pass};
 use moneta_store::{Read, StoreError, WriteSet};
 
 use super::transaction::{DecodedTransaction, Failure};
@@ -89,6 +89,21 @@ impl Engine {
         opened.into_iter().map(answer).collect()
     }
 
+    /// Does what is left to do for submissions that passed, before consensus orders them: signs their
+    /// outputs.
+    pub fn prepare_outputs(&self, transactions: &[&Transaction]) {
+        let decoded: Vec<_> =
+            transactions.iter().filter_map(|it| self.decode_transaction(it).ok()).collect();
+        for (instance, module) in self.modules() {
+            let outputs = decoded.iter().flat_map(|transaction| &transaction.outputs);
+            let outputs: Vec<_> =
+                outputs.filter_map(|(of, output)| (*of == instance).then_some(output)).collect();
+            if !outputs.is_empty() {
+                module.prepare(&[], &outputs);
+            }
+        }
+    }
+
     fn open_submission(
         &self,
         state: &dyn Read,
@@ -118,7 +133,7 @@ impl Engine {
     fn judge(&self, state: &dyn Read, transaction: &DecodedTransaction) -> Verdict {
         let txid = transaction.txid;
         let mut writes = WriteSet::new(state);
-        match self.process_transaction(&mut writes, transaction, &Facts::default()) {
+        match self.process_transaction(&mut writes, transaction, &Facts::default(), Pass::Trial) {
             Ok(()) => Ok(SubmissionOutcome(Ok(txid))),
             Err(Failure::Refused(error)) => Ok(SubmissionOutcome(Err(*error))),
             Err(Failure::Blocked(need)) => {

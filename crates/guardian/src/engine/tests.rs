@@ -238,6 +238,20 @@ fn funding_pays_outputs_and_fees_and_surplus_is_kept() {
     assert_eq!(guardian.net(), 60);
 }
 
+/// Signatures that were good at submission are not checked again; others of the same transaction are.
+#[test]
+fn good_signatures_speak_for_themselves_alone() {
+    let mut guardian = Guardian::new();
+    let good = transaction(&[coin(1, 1000)], &[coin(2, 1000)]);
+    let mut forged = good.clone();
+    forged.sign_all(&[keypair(9)]);
+    assert_eq!(forged.txid(), good.txid());
+    guardian.verdict(&good).unwrap();
+    assert!(matches!(guardian.verdict(&forged), Err(TransactionError::InvalidSignature { .. })));
+    assert!(guardian.order(&[transaction_item(&forged)]).unwrap().accepted.is_empty());
+    assert_eq!(guardian.order(&[transaction_item(&good)]).unwrap().accepted.len(), 1);
+}
+
 #[test]
 fn accepted_transaction_is_never_processed_again_and_answers_for_ever() {
     let mut guardian = Guardian::new();

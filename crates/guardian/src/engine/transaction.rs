@@ -3,13 +3,15 @@
 //! Source: docs/protocol/core.md, section 3.4. The order of the steps decides which error all
 //! guardians give and must not change.
 
+use bitcoin::hashes::{Hash, HashEngine, sha256};
+use bitcoin::secp256k1::PublicKey;
 use moneta_core::transaction::funding::Tally;
 use moneta_core::{
-    Amounts, InputErrorEnvelope, ModuleInstanceId, OutPoint, OutputErrorEnvelope, Transaction,
-    TransactionError, TransactionId,
+    Amounts, Encode, InputErrorEnvelope, ModuleInstanceId, OutPoint, OutputErrorEnvelope,
+    Transaction, TransactionError, TransactionId,
 };
 use moneta_module::erased::Decoded;
-use moneta_module::server::{Broken, Facts, Fault, Need, Processing};
+use moneta_module::server::{Broken, Facts, Fault, Need, Pass, Processing};
 use moneta_store::{ScopedWrite, StoreError, WriteSet};
 
 use super::{Engine, Halt, UnitError, tables};
@@ -20,6 +22,13 @@ pub(super) struct DecodedTransaction {
     pub(super) inputs: Vec<(ModuleInstanceId, Decoded)>,
     pub(super) outputs: Vec<(ModuleInstanceId, Decoded)>,
     transaction: Transaction,
+}
+
+/// What all module calls of one transaction are given.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    facts: &'a Facts,
+    pass: Pass,
 }
 
 /// Why a transaction was not processed.
@@ -96,12 +105,14 @@ impl Engine {
         writes: &mut WriteSet<'_>,
         transaction: &DecodedTransaction,
         facts: &Facts,
+        pass: Pass,
     ) -> Result<(), Failure> {
+        let run = Run { facts, pass };
         let mut tally = Tally::default();
         let mut keys = Vec::with_capacity(transaction.inputs.len());
         for (instance, input) in &transaction.inputs {
             let effect = self
-                .call(writes, *instance, facts, |module, call| module.process_input(call, input))?
+                .call(writes, *instance, run, |module, call| module.process_input(call, input))?
                 .map_err(|bytes| {
                     TransactionError::Input(InputErrorEnvelope::from_raw(*instance, bytes))
                 })?;
@@ -112,11 +123,11 @@ impl Engine {
             keys.push(effect.key);
             self.keep_net(writes, *instance, effect.net_msat)?;
         }
-        transaction.transaction.verify_signatures(&keys)?;
+        self.verify_signatures(&transaction.transaction, &keys)?;
         for (index, (instance, output)) in transaction.outputs.iter().enumerate() {
             let out_point = OutPoint { txid: transaction.txid, out_idx: index as u64 };
             let effect = self
-                .call(writes, *instance, facts, |module, call| {
+                .call(writes, *instance, run, |module, call| {
                     module.process_output(call, output, out_point)
                 })?
                 .map_err(|bytes| {
@@ -134,13 +145,32 @@ impl Engine {
         Ok(())
     }
 
+    /// Checks the signatures of the inputs, once: a transaction that was submitted here is not
+    /// checked again when it is ordered.
+    fn verify_signatures(
+        &self,
+        transaction: &Transaction,
+        keys: &[PublicKey],
+    ) -> Result<(), TransactionError> {
+        let mut hasher = sha256::Hash::engine();
+        hasher.input(&transaction.to_bytes());
+        keys.iter().for_each(|key| hasher.input(&key.serialize()));
+        let name = sha256::Hash::from_engine(hasher).to_byte_array();
+        if self.well_signed.contains(&name) {
+            return Ok(());
+        }
+        transaction.verify_signatures(keys)?;
+        self.well_signed.insert(name, ());
+        Ok(())
+    }
+
     /// Runs one module call in the module's own key space and sorts its faults.
     fn call<T>(
         &self,
         writes: &mut WriteSet<'_>,
         instance: ModuleInstanceId,
-        facts: &Facts,
-        run: impl FnOnce(
+        Run { facts, pass }: Run<'_>,
+        call: impl FnOnce(
             &dyn moneta_module::erased::AnyServer,
             &mut Processing<'_>,
         ) -> Result<T, Fault<Vec<u8>>>,
@@ -150,7 +180,7 @@ impl Engine {
             broken: Broken::Invariant("the module vanished"),
         }))?;
         let mut scope = ScopedWrite::new(writes, tables::module_prefix(instance));
-        match run(module, &mut Processing { state: &mut scope, facts }) {
+        match call(module, &mut Processing { state: &mut scope, facts, pass }) {
             Ok(effect) => Ok(Ok(effect)),
             Err(Fault::Refused(error)) => Ok(Err(error)),
             Err(Fault::Blocked(need)) => Err(Failure::Blocked(need)),

@@ -9,7 +9,7 @@ use moneta_core::{
     ModuleInstanceId, PeerId, SessionIndex, TransactionId,
 };
 use moneta_module::erased::Decoded;
-use moneta_module::server::{Facts, Fault, Processing};
+use moneta_module::server::{Facts, Fault, Pass, Processing};
 use moneta_store::{ScopedWrite, WriteSet};
 
 use super::history::{SESSION_LIMIT_BYTES, size_bytes};
@@ -274,7 +274,7 @@ impl Engine {
                 if tables::ACCEPTED.get(&of_item, &transaction.txid)?.is_some() {
                     return Ok(false);
                 }
-                match self.process_transaction(&mut of_item, transaction, facts) {
+                match self.process_transaction(&mut of_item, transaction, facts, Pass::Final) {
                     Ok(()) => {}
                     Err(Failure::Refused(error)) => {
                         tracing::debug!(txid = %transaction.txid, %error, "transaction refused");
@@ -290,7 +290,7 @@ impl Engine {
                     broken: moneta_module::server::Broken::Invariant("the module vanished"),
                 })?;
                 let mut scope = ScopedWrite::new(&mut of_item, tables::module_prefix(*instance));
-                let mut call = Processing { state: &mut scope, facts };
+                let mut call = Processing { state: &mut scope, facts, pass: Pass::Final };
                 match module.process_item(&mut call, peer, value) {
                     Ok(()) => {}
                     Err(Fault::Refused(reason)) => {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use moneta_core::Transaction;
+use moneta_core::{SubmissionOutcome, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::shared::Node;
@@ -71,9 +71,16 @@ pub(crate) async fn run(node: Arc<Node>) {
         let verdicts = tokio::task::block_in_place(|| {
             node.engine.check_submissions(&node.store.snapshot(), &transactions)
         });
-        for (waiting, verdict) in group.into_iter().zip(verdicts) {
+        let mut passed = Vec::new();
+        for (Waiting { transaction, verdict: answer }, verdict) in group.into_iter().zip(verdicts) {
+            if matches!(verdict, Ok(SubmissionOutcome(Ok(_)))) {
+                passed.push(transaction);
+            }
             // Its client may have gone away meanwhile.
-            let _ = waiting.verdict.send(verdict);
+            let _ = answer.send(verdict);
         }
+        // Beside consensus, which takes longer to order them.
+        let passed: Vec<_> = passed.iter().map(|transaction| &**transaction).collect();
+        tokio::task::block_in_place(|| node.engine.prepare_outputs(&passed));
     }
 }

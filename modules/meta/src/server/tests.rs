@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use moneta_core::FederationSize;
-use moneta_module::server::Facts;
+use moneta_module::server::{Facts, Pass};
 use moneta_store::{Memory, Store, WriteSet};
 
 use super::*;
@@ -27,7 +27,7 @@ impl Guardian {
         let facts = Facts::default();
         let snapshot = self.store.snapshot();
         let mut writes = WriteSet::new(&snapshot);
-        let mut call = Processing { state: &mut writes, facts: &facts };
+        let mut call = Processing { state: &mut writes, facts: &facts, pass: Pass::Final };
         assert!(self.module.process_item(&mut call, PeerId::new(peer), &item).is_ok());
         self.store.commit(writes.into_batch()).unwrap();
     }

@@ -6,7 +6,6 @@
 //!
 //! Source: docs/protocol/mint.md, sections 3.4 to 3.7, and 6 for what is done better.
 
-mod cache;
 mod endpoints;
 mod slices;
 mod tables;
@@ -23,8 +22,9 @@ use moneta_crypto::tbs::{
     BatchItem, BlindedMessage, SecretKeyShare, all_valid_with, hash_to_messages_v2, sign_share,
     sign_shares, verify, verify_batch_with,
 };
+use moneta_module::cache::Cache;
 use moneta_module::server::{
-    Broken, ChainStatus, Endpoint, Fault, InputEffect, ItemRefused, OutputEffect, Processing,
+    Broken, ChainStatus, Endpoint, Fault, InputEffect, ItemRefused, OutputEffect, Pass, Processing,
     Reply, ServerModule, View, decode_canonical,
 };
 use moneta_store::{Order, Read, StoreError, Write};
@@ -35,7 +35,6 @@ use crate::words::{
     MintOutput, MintOutputError, MintPrivate, Note, OutputV0, RecoveryItem, hash160,
 };
 
-use cache::Cache;
 use slices::Slices;
 use tables::{FIRST_SHARE, ISSUED, PointBytes, SHARE_AT, SPENT, append_recovery};
 
@@ -97,16 +96,20 @@ impl MintServer {
         valid
     }
 
-    /// `None` for a denomination without a key.
-    fn share(&self, denomination: Denomination, blinded: &BlindedMessage) -> Option<PointBytes> {
-        let key = self.secret_keys.get(&denomination)?;
+    /// Our share for a message, with our key of its denomination.
+    fn share(
+        &self,
+        denomination: Denomination,
+        blinded: &BlindedMessage,
+        key: &SecretKeyShare,
+    ) -> PointBytes {
         let cached = (denomination, blinded.to_bytes());
         if let Some(share) = self.shares.get(&cached) {
-            return Some(share);
+            return share;
         }
         let share = sign_share(blinded, key).to_bytes();
         self.shares.insert(cached, share);
-        Some(share)
+        share
     }
 
     /// The notes among `inputs` that are not known to be valid, and what to verify of each.
@@ -249,12 +252,15 @@ impl ServerModule for MintServer {
         };
         let refused = || Fault::Refused(MintOutputError::InvalidDenomination);
         let amount = self.value(*denomination).ok_or_else(refused)?;
-        let share = self.share(*denomination, blinded).ok_or_else(refused)?;
-        let state = &mut *call.state;
-        SHARE_AT.insert(state, &out_point, &share);
         let message = blinded.to_bytes();
-        if !FIRST_SHARE.contains(state, &message)? {
-            FIRST_SHARE.insert(state, &message, &share);
+        let key = self.secret_keys.get(denomination).ok_or_else(refused)?;
+        let state = &mut *call.state;
+        if call.pass == Pass::Final {
+            let share = self.share(*denomination, blinded, key);
+            SHARE_AT.insert(state, &out_point, &share);
+            if !FIRST_SHARE.contains(state, &message)? {
+                FIRST_SHARE.insert(state, &message, &share);
+            }
         }
         self.count_issued(state, *denomination)?;
         let (denomination, nonce_hash) = (*denomination, hash160(&message));

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::hashes::sha256;
 use moneta_core::api::ApiError;
+use moneta_module::cache::Cache;
 use moneta_store::{Read, StoreError};
 
-use super::cache::Cache;
 use super::tables::scan_recovery;
 use crate::words::{MAX_SLICE_ITEMS, SliceRange, encoded_slice_hash};
 

@@ -116,6 +116,25 @@ fn every_share_verifies_and_the_effect_costs_face_value_and_fee() {
 }
 
 #[test]
+fn trial_judges_as_the_final_pass_does_and_signs_nothing() {
+    let federation = Federation::new(4, false);
+    let guardian = &federation.guardians[0];
+    let (server, snapshot) = (&guardian.server, guardian.store.snapshot());
+    let out_point = OutPoint { txid: TX, out_idx: 0 };
+    for pass in [Pass::Trial, Pass::Final] {
+        let mut state = WriteSet::new(&snapshot);
+        let mut call = Processing { state: &mut state, facts: &Facts::default(), pass };
+        let unknown = server.process_output(&mut call, &wallet(4).output(63), out_point);
+        assert!(matches!(unknown, Err(Fault::Refused(MintOutputError::InvalidDenomination))));
+        let effect = server.process_output(&mut call, &wallet(4).output(20), out_point).unwrap();
+        assert_eq!((effect.amount, effect.fee), (Msat(1 << 20), Msat(100)));
+        assert_eq!(ISSUED.get(&state, &Denomination(20)).unwrap(), Some(1));
+        let share = SHARE_AT.get(&state, &out_point).unwrap();
+        assert_eq!(share.is_some(), pass == Pass::Final, "{pass:?}");
+    }
+}
+
+#[test]
 fn spent_note_is_refused_also_within_one_transaction() {
     let (federation, note) = with_one_note(5);
     let input = MintInput::new(note);
@@ -206,7 +225,7 @@ fn note_that_nobody_paid_for_stops_the_guardian() {
         .unwrap();
     let snapshot = guardian.store.snapshot();
     let mut state = WriteSet::new(&snapshot);
-    let mut call = Processing { state: &mut state, facts: &Facts::default() };
+    let mut call = Processing { state: &mut state, facts: &Facts::default(), pass: Pass::Final };
     let fault = guardian.server.process_input(&mut call, &MintInput::new(note));
     assert!(matches!(fault, Err(Fault::Broken(Broken::Invariant(_)))));
 }
@@ -332,7 +351,7 @@ fn items_are_refused_and_none_are_proposed() {
     let guardian = &federation.guardians[0];
     let snapshot = guardian.store.snapshot();
     let mut state = WriteSet::new(&snapshot);
-    let mut call = Processing { state: &mut state, facts: &Facts::default() };
+    let mut call = Processing { state: &mut state, facts: &Facts::default(), pass: Pass::Final };
     let item = MintItem::from_bytes(&[0, 0]).unwrap();
     let refused = guardian.server.process_item(&mut call, PeerId::new(0), &item);
     assert!(matches!(refused, Err(Fault::Refused(_))));

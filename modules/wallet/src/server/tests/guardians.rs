@@ -11,7 +11,8 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, Block, Network, OutPoint, Transaction, TxOut, Txid};
 use moneta_core::{FederationSize, PeerId, TransactionId};
 use moneta_module::server::{
-    ChainStatus, Facts, Fault, InputEffect, ItemRefused, OutputEffect, Processing, ServerModule,
+    ChainStatus, Facts, Fault, InputEffect, ItemRefused, OutputEffect, Pass, Processing,
+    ServerModule,
 };
 use moneta_module::setup::Seat;
 use moneta_store::{Memory, Snapshot, Store, WriteSet};
@@ -67,7 +68,8 @@ impl Guardians {
     ) -> Result<T, Fault<E>> {
         let view = self.store.snapshot();
         let mut writes = WriteSet::new(&view);
-        let mut processing = Processing { state: &mut writes, facts: &self.facts };
+        let mut processing =
+            Processing { state: &mut writes, facts: &self.facts, pass: Pass::Final };
         let value = call(&self.servers[0], &mut processing)?;
         self.store.commit(writes.into_batch()).unwrap();
         Ok(value)

@@ -1,4 +1,4 @@
-//! Bounded memory of finished work: verdicts and signature shares.
+//! Bounded memory of finished work: verdicts, signature shares, decoded points.
 //!
 //! A cache changes no answer. Only positive verdicts are kept, under everything they depend on.
 
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// Two generations: what is asked for moves to the younger, and once that is full it becomes the
 /// older one.
-pub(super) struct Cache<K, V> {
+pub struct Cache<K, V> {
     generations: Mutex<Generations<K, V>>,
     generation_max: usize,
 }
@@ -22,12 +22,13 @@ struct Generations<K, V> {
 
 impl<K: Eq + Hash, V: Copy> Cache<K, V> {
     /// Holds at most `entries_max` entries.
-    pub(super) fn new(entries_max: usize) -> Self {
+    pub fn new(entries_max: usize) -> Self {
         let generations = Generations { young: HashMap::new(), old: HashMap::new() };
         Self { generations: Mutex::new(generations), generation_max: (entries_max / 2).max(1) }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<V> {
+    /// What was kept under `key`, unless it is forgotten.
+    pub fn get(&self, key: &K) -> Option<V> {
         let mut generations = self.lock();
         if let Some(value) = generations.young.get(key) {
             return Some(*value);
@@ -37,11 +38,13 @@ impl<K: Eq + Hash, V: Copy> Cache<K, V> {
         Some(value)
     }
 
-    pub(super) fn insert(&self, key: K, value: V) {
+    /// Keeps a value.
+    pub fn insert(&self, key: K, value: V) {
         self.put(&mut self.lock(), key, value);
     }
 
-    pub(super) fn contains(&self, key: &K) -> bool {
+    /// Whether something is kept under `key`.
+    pub fn contains(&self, key: &K) -> bool {
         self.get(key).is_some()
     }
 
