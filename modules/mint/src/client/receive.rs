@@ -7,10 +7,12 @@
 //! Source: docs/protocol/mint.md, sections 3.10 and 6.3.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::thread;
 
 use moneta_core::amount::{AmountUnit, Msat};
 use moneta_core::id::{FederationId, OperationId};
-use moneta_crypto::tbs::verify_batch;
+use moneta_crypto::tbs::{AggregatePublicKey, Signature, verify_batch};
 use moneta_module::client::{End, NewOperation, Note, Stop, SubmitError};
 use moneta_store::StoreError;
 use serde_json::json;
@@ -104,12 +106,33 @@ pub enum CancelError {
     Receive(#[from] ReceiveError),
 }
 
+/// Notes whose signatures are to be verified.
+struct Signed(Vec<(AggregatePublicKey, Nonce, Signature)>);
+
+impl Signed {
+    fn verify(&self) -> Result<(), ReceiveError> {
+        let item = |(key, nonce, signature): &(_, Nonce, _)| (*key, nonce.message(), *signature);
+        let items: Vec<_> = self.0.iter().map(item).collect();
+        match verify_batch(&items).into_iter().filter(|valid| !valid).count() {
+            0 => Ok(()),
+            count => Err(ReceiveError::Forged { count }),
+        }
+    }
+}
+
 impl MintClient {
     /// Checks e-cash without asking anybody.
     ///
     /// Errors: `WrongFederation`, `WrongUnit`, `Empty`, `TooManyNotes`, `UnknownDenomination`,
     /// `Duplicate`, `Uneconomical`, `Forged`.
     pub fn check(&self, ecash: &ECash) -> Result<Msat, ReceiveError> {
+        let signed = self.check_words(ecash)?;
+        signed.verify()?;
+        ecash.amount().ok_or(ReceiveError::Submit(SubmitError::Overflow))
+    }
+
+    /// All but the signatures, which come back to be verified.
+    fn check_words(&self, ecash: &ECash) -> Result<Signed, ReceiveError> {
         let (expected, found) = (self.env.federation, ecash.federation());
         if found != Some(expected) {
             return Err(ReceiveError::WrongFederation { expected, found });
@@ -125,7 +148,7 @@ impl MintClient {
             _ => {}
         }
         let mut nonces = BTreeSet::new();
-        let mut items = Vec::with_capacity(notes.len());
+        let mut signed = Signed(Vec::with_capacity(notes.len()));
         for note in &notes {
             let key = self.config.tbs_agg_pks.get(&note.denomination);
             let known = key.filter(|_| self.config.issues(note.denomination));
@@ -136,15 +159,12 @@ impl MintClient {
             if !nonces.insert(note.nonce()) {
                 return Err(ReceiveError::Duplicate(note.nonce()));
             }
-            items.push((*key, note.nonce().message(), note.signature));
+            signed.0.push((*key, note.nonce(), note.signature));
         }
         if !notes.chunks(NOTES_PER_TRANSACTION).all(|chunk| self.buys_a_note(chunk)) {
             return Err(ReceiveError::Uneconomical);
         }
-        match verify_batch(&items).into_iter().filter(|valid| !valid).count() {
-            0 => ecash.amount().ok_or(ReceiveError::Submit(SubmitError::Overflow)),
-            count => Err(ReceiveError::Forged { count }),
-        }
+        Ok(signed)
     }
 
     /// Takes e-cash: checks it, then has the federation turn its notes into fresh ones that only
@@ -157,7 +177,27 @@ impl MintClient {
         turn: &mut MintTurn<'_>,
         ecash: &ECash,
     ) -> Result<OperationId, ReceiveError> {
-        let amount = self.check(ecash)?;
+        let signed = self.check_words(ecash)?;
+        // Pairings take as long as all else here, and neither needs the other: the turn is dropped if
+        // the notes are forged.
+        thread::scope(|scope| {
+            let verifying = thread::Builder::new().spawn_scoped(scope, || signed.verify());
+            let begun = self.begin_reception(turn, ecash);
+            match verifying {
+                Ok(verifying) => verifying.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+                // Where there are no threads (the browser).
+                Err(_) => signed.verify()?,
+            }
+            begun
+        })
+    }
+
+    fn begin_reception(
+        &self,
+        turn: &mut MintTurn<'_>,
+        ecash: &ECash,
+    ) -> Result<OperationId, ReceiveError> {
+        let amount = ecash.amount().ok_or(ReceiveError::Submit(SubmitError::Overflow))?;
         let new = NewOperation {
             id: Some(ecash.receive_operation()),
             kind: "receive",
