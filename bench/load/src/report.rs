@@ -93,6 +93,9 @@ pub struct Setting {
     /// Wallets holding a long poll at every guardian.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiters: Option<usize>,
+    /// Where settings are measured in turns: which turn, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<usize>,
     /// One-way delay of links.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<f64>,
@@ -168,6 +171,7 @@ impl Setting {
             offered_per_second: None,
             in_flight: None,
             waiters: None,
+            turn: None,
             delay_ms: None,
             jitter_ms: None,
             loss_percent: None,
@@ -190,6 +194,7 @@ impl Setting {
         add(self.offered_per_second.map(|rate| format!(", {rate} per s")));
         add(self.in_flight.map(|count| format!(", {count} at a time")));
         add(self.waiters.map(|count| format!(", {count} waiting")));
+        add(self.turn.map(|turn| format!(", turn {turn}")));
         add(self.delay_ms.map(|delay| format!(", {delay} ms one way")));
         add(self.jitter_ms.map(|jitter| format!(" + 0..{jitter} ms")));
         add(self.loss_percent.map(|loss| format!(", {loss} % late")));

@@ -303,14 +303,17 @@ struct Waiting {
 }
 
 fn waiters(subject: &SubjectReport) -> Option<Waiting> {
-    let points = || subject.points.iter().filter(|point| point.setting.mode == Mode::Waiters);
-    let without = points().find(|point| point.setting.waiters == Some(0))?;
-    let with = points().find(|point| point.setting.waiters.is_some_and(|count| count > 0))?;
-    let kept = with.achieved_per_second / without.achieved_per_second;
+    let points = subject.points.iter().filter(|point| point.setting.mode == Mode::Waiters);
+    let (without, with): (Vec<_>, Vec<_>) =
+        points.partition(|point| point.setting.waiters == Some(0));
+    // As many turns of one as of the other, so sums do.
+    let together =
+        |points: &[&Point]| -> f64 { points.iter().map(|point| point.achieved_per_second).sum() };
+    let first = with.first().filter(|_| with.len() == without.len())?;
     Some(Waiting {
-        count: with.setting.waiters?,
-        loss_percent: (1.0 - kept) * 100.0,
-        bytes: with.bytes_per_waiter,
+        count: first.setting.waiters?,
+        loss_percent: (1.0 - together(&with) / together(&without)) * 100.0,
+        bytes: first.bytes_per_waiter,
     })
 }
 
