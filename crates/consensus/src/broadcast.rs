@@ -234,6 +234,14 @@ impl Broadcast {
         }
     }
 
+    /// Tells that a batch of `creator` was of no use as a whole, which no honest guardian makes: its
+    /// batches no longer set the pace, and nothing is left to them, until a restart.
+    pub fn void(&self, creator: usize) {
+        if let Inner::Federation(federation) = &self.inner {
+            federation.void(creator);
+        }
+    }
+
     /// A picture of this moment.
     pub fn status(&self) -> Status {
         match &self.inner {

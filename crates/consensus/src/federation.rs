@@ -139,6 +139,10 @@ impl Federation {
         self.local.credits().verdict(creator, accepted, Instant::now());
     }
 
+    pub(crate) fn void(&self, creator: usize) {
+        self.local.credits().void(creator);
+    }
+
     pub(crate) fn status(&self) -> Status {
         let (running, backlog_batches) = {
             let open = lock(&self.open);

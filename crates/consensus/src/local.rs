@@ -64,8 +64,8 @@ impl Local {
     }
 
     /// Settles an ordered batch of a peer: items of ours that were left to it leave the queue.
-    pub(crate) fn settle_relayed(&self, place: Place) {
-        let settled = self.queue().peer_ordered(place, Instant::now());
+    pub(crate) fn settle_relayed(&self, place: Place, items: &[Vec<u8>]) {
+        let settled = self.queue().peer_ordered(place, items, Instant::now());
         self.record(settled);
     }
 

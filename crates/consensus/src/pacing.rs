@@ -40,9 +40,8 @@ pub struct Pacing {
     /// For how many of our rounds an unordered unit keeps us awake. 16: ordering takes about 6
     /// when the network behaves, so twice that and some.
     pub heat_rounds: u16,
-    /// Rounds at full pace after the last unit was ordered. Slower peers need none of them: what
-    /// orders it here orders it there, and was sent already. 1: a peer that missed a frame learns of
-    /// it by the next unit and asks.
+    /// Rounds at full pace after the last unit was ordered, so that slower peers finish too: a
+    /// dishonest one may show the unit that decides to us alone.
     pub linger_rounds: u16,
     /// Whether to tell sleeping peers that an item was queued here. Off only to measure it.
     pub wake_hints: bool,
@@ -57,8 +56,8 @@ pub struct Pacing {
     pub round_budget: u16,
     /// Bytes of units held, divided by the number of guardians, at which the session is marked for
     /// closing. AlephBFT keeps a session's units in memory until its end, at 1.3 times their bytes
-    /// and more with the gaps between them, and two sessions may run. A payment is in a unit of
-    /// every guardian, so 1 MB each are some 600 payments, with any number of guardians: 7 s
+    /// and more with the gaps between them, and two sessions may run. At worst a payment is in a unit
+    /// of every guardian: 1 MB each are some 600 payments then, with any number of guardians, 7 s
     /// as fast as two cores go. Much less, and a session would end before the next has collected.
     pub byte_budget: usize,
     /// Most items waiting here to be ordered.
@@ -78,7 +77,7 @@ impl Default for Pacing {
             round_delay: Duration::from_millis(5),
             idle_tick: Duration::from_secs(1),
             heat_rounds: 16,
-            linger_rounds: 1,
+            linger_rounds: 3,
             wake_hints: true,
             wake_interval: Duration::from_millis(10),
             max_age: Duration::from_secs(180),
@@ -112,10 +111,6 @@ impl Pacing {
 /// Rounds a wake hint keeps us awake: enough to catch up with a peer that is one ahead; its unit
 /// with items then does the rest.
 const WAKE_ROUNDS: u16 = 2;
-
-/// Rounds at full pace after a session's end, so that nobody waits for a lost frame of it: the next
-/// session begins for a guardian when this one has ended.
-const LAST_ROUNDS: u16 = 3;
 
 /// Where a session stands for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +271,7 @@ impl Pace {
         if ends {
             self.phase = Phase::Ended;
             self.hot.clear();
-            self.linger(LAST_ROUNDS);
+            self.linger(self.rules.linger_rounds);
         }
         ends
     }
@@ -325,6 +320,9 @@ impl Pace {
 /// Each refused batch costs a peer one credit, an accepted one restores all, and one comes back
 /// per second. Wallets submit one transaction to every guardian, so an honest but slow guardian
 /// has many batches refused; it must not become slower for that, only a steady nuisance.
+///
+/// A batch that is void as a whole no honest guardian makes, and one could hide a transaction in it
+/// that others leave to it. Whoever makes one keeps nobody awake, and is left nothing, from then on.
 #[derive(Debug)]
 pub(crate) struct Credits {
     limit: u32,
@@ -335,6 +333,8 @@ pub(crate) struct Credits {
 struct Credit {
     used: u32,
     since: Instant,
+    /// Made a void batch. Until a restart.
+    barred: bool,
 }
 
 /// One refusal is forgiven after this time.
@@ -342,7 +342,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 
 impl Credits {
     pub(crate) fn new(limit: u32, total: usize, now: Instant) -> Self {
-        Self { limit, peers: vec![Credit { used: 0, since: now }; total] }
+        Self { limit, peers: vec![Credit { used: 0, since: now, barred: false }; total] }
     }
 
     /// The application accepted something of a batch of `creator`, or refused all of it.
@@ -353,12 +353,19 @@ impl Credits {
         credit.used = if accepted { 0 } else { (credit.used + 1).min(limit) };
     }
 
+    /// A batch of `creator` was void as a whole.
+    pub(crate) fn void(&mut self, creator: usize) {
+        if let Some(credit) = self.peers.get_mut(creator) {
+            credit.barred = true;
+        }
+    }
+
     /// Whether items of `creator` keep us awake.
     pub(crate) fn heats(&mut self, creator: usize, now: Instant) -> bool {
         let limit = self.limit;
         self.peers.get_mut(creator).is_some_and(|credit| {
             credit.forgive(now);
-            credit.used < limit
+            !credit.barred && credit.used < limit
         })
     }
 }

@@ -6,6 +6,7 @@
 //! The unit is one of ours, or for a relayed item a peer's that came before ours and holds the same
 //! bytes: wallets bring a transaction to every guardian, and once in the log is enough. A peer's
 //! unit may never be ordered, so it has some rounds for it, after which its items wait again.
+//! (docs/decisions/0020-transactions-are-relayed.md)
 //!
 //! The queue is memory only: items already in units of ours survive a crash by the unit file, from
 //! which [`Queue::reopen`] brings them back; others are lost, and their submitters ask again.
@@ -166,6 +167,10 @@ impl Queue {
         let names: HashSet<Name> =
             items.iter().take(NAMES_MAX).map(|item| Sha256::hash(item)).collect();
         let is_carried = |item: &Item| item.name.is_some_and(|name| names.contains(&name));
+        if !self.waiting.iter().any(is_carried) {
+            self.peer_units.push(PeerUnit { place, until, names, items: Vec::new() });
+            return;
+        }
         let (mut items, mut waiting) = (Vec::new(), VecDeque::new());
         for item in self.waiting.drain(..) {
             if is_carried(&item) { items.push(item) } else { waiting.push_back(item) }
@@ -174,13 +179,22 @@ impl Queue {
         self.peer_units.push(PeerUnit { place, until, names, items });
     }
 
-    /// A peer's unit was ordered before the end of its session: forgets what it carried of ours and
-    /// returns how long each took.
-    pub(crate) fn peer_ordered(&mut self, place: Place, now: Instant) -> Vec<Duration> {
+    /// A peer's unit with `items` was ordered before the end of its session: forgets what it carried
+    /// of ours and returns how long each took. If it is not the unit that was counted on, since the
+    /// peer made two for one place, what it lacks waits again.
+    pub(crate) fn peer_ordered(
+        &mut self,
+        place: Place,
+        items: &[Vec<u8>],
+        now: Instant,
+    ) -> Vec<Duration> {
         let found = self.peer_units.iter().position(|unit| unit.place == place);
         let Some(index) = found else { return Vec::new() };
         let unit = self.peer_units.swap_remove(index);
-        self.forget(&unit.items, now)
+        let (carried, lacking): (Vec<_>, Vec<_>) =
+            unit.items.into_iter().partition(|item| items.contains(&item.bytes));
+        self.wait_again(lacking.into_iter());
+        self.forget(&carried, now)
     }
 
     /// We are at round `next_round` of `session`: what peers' units had until now to carry waits
@@ -403,8 +417,9 @@ mod tests {
         assert_eq!(queue.push(b"other".to_vec(), Anyone, now), Ok(true));
         assert_eq!(queue.counts(), (3, 1));
         assert_eq!(queue.take_batch(1), vec![b"other".to_vec()]);
-        assert_eq!(queue.peer_ordered(PEER, now).len(), 2);
-        assert!(queue.peer_ordered(PEER, now).is_empty(), "settled once");
+        let ordered = [b"early".to_vec(), b"late".to_vec()];
+        assert_eq!(queue.peer_ordered(PEER, &ordered, now).len(), 2);
+        assert!(queue.peer_ordered(PEER, &ordered, now).is_empty(), "settled once");
         assert_eq!(queue.counts(), (1, 0));
         assert_eq!(
             queue.push(b"late".to_vec(), Anyone, now),
@@ -431,7 +446,7 @@ mod tests {
         queue.lose_patience(1, 19);
         assert!(!queue.has_waiting());
         queue.lose_patience(1, 20);
-        assert!(queue.peer_ordered(PEER, now).is_empty());
+        assert!(queue.peer_ordered(PEER, &[b"kept".to_vec()], now).is_empty());
         assert_eq!(queue.take_batch(1), vec![b"kept".to_vec()]);
         assert_eq!(queue.ordered(1, &[b"kept".to_vec()], now).len(), 1);
     }
@@ -450,6 +465,19 @@ mod tests {
             }
             assert_eq!(queue.take_batch(2), vec![b"kept".to_vec()], "reopened: {reopened}");
         }
+    }
+
+    #[test]
+    fn what_another_unit_of_the_same_place_lacks_waits_again() {
+        let now = Instant::now();
+        let mut queue = queue(&[]);
+        for item in [b"both", b"left"] {
+            queue.push(item.to_vec(), Anyone, now).unwrap();
+        }
+        queue.peer_has_proposed(PEER, 20, &[b"both".to_vec(), b"left".to_vec()]);
+        assert_eq!(queue.peer_ordered(PEER, &[b"both".to_vec()], now).len(), 1);
+        assert_eq!((queue.counts(), queue.size_bytes()), ((1, 1), 4));
+        assert_eq!(queue.take_batch(1), vec![b"left".to_vec()]);
     }
 
     #[test]

@@ -296,8 +296,12 @@ impl Session {
             *newest = Some((round, now));
         }
         state.pace.saw(SeenUnit { creator, round, size_bytes: bytes.len(), heats, close });
+        // Of a session that does not run nobody orders anything, and what the file brings back may be
+        // ordered and taken already.
         if heats
+            && is_new
             && !own
+            && matches!(state.pace.phase(), Phase::Open(_))
             && let Some(batch) = data.and_then(Batch::decode)
         {
             let place = Place { session: self.index, creator, round };
@@ -315,7 +319,7 @@ impl Session {
             None => Batch::default(),
             Some(data) => Batch::decode(data.as_bytes()).unwrap_or_else(|| {
                 tracing::warn!(target: "moneta::consensus", creator, "malformed batch is void");
-                self.local.credits().verdict(creator, false, Instant::now());
+                self.local.credits().void(creator);
                 Batch::default()
             }),
         };
@@ -327,7 +331,7 @@ impl Session {
         drop(state);
         if creator != self.local.me() {
             let place = Place { session: self.index, creator, round: unit.round };
-            self.local.settle_relayed(place);
+            self.local.settle_relayed(place, &batch.items);
         } else if !batch.items.is_empty() {
             self.local.settle(self.index, &batch.items);
         }

@@ -159,11 +159,21 @@ fn ended_session_takes_no_items_and_calms_down() {
         pace.ordered(creator, 0, true);
     }
     let queued = Situation { queued: true, ..at(now) };
-    for round in 0..LAST_ROUNDS {
+    for round in 0..2 {
         assert_eq!(pace.decide(queued), EMPTY, "lingers before round {round}");
         pace.saw(seen(0, round));
     }
     assert_eq!(pace.decide(queued), Decision::Wait(Some(now + rules().idle_tick)));
+}
+
+#[test]
+fn maker_of_a_void_batch_heats_nobody_and_is_not_forgiven() {
+    let now = Instant::now();
+    let mut credits = Credits::new(3, 4, now);
+    credits.void(2);
+    credits.verdict(2, true, now);
+    assert!(!credits.heats(2, now + Duration::from_secs(3600)));
+    assert!(credits.heats(1, now));
 }
 
 #[test]

@@ -77,6 +77,8 @@ struct Consequences {
     transactions: Vec<TransactionId>,
     postponed: Vec<(SessionIndex, Transaction)>,
     verdicts: Vec<(PeerId, bool)>,
+    /// Whose batch did not decode.
+    void: Vec<PeerId>,
     ended: Vec<SessionHeader>,
     accepted: bool,
     /// This session has what it may have: it is to be closed.
@@ -236,7 +238,7 @@ impl Ordering {
                 }
                 let creator = PeerId::new(*creator as u16);
                 let Some(unit) = unit else {
-                    consequences.verdicts.push((creator, false));
+                    consequences.void.push(creator);
                     // Those of ours in it that others are waiting for have to be proposed again.
                     consequences.refused.extend(readable_transactions(items));
                     return Ok(engine.skip_unit(writes, session, *position)?);
@@ -286,10 +288,11 @@ impl Ordering {
     }
 
     fn follow_up(&mut self, consequences: Consequences) -> Result<(), NodeError> {
-        for (creator, accepted) in consequences.verdicts {
-            if let Some(broadcast) = self.node.broadcast() {
+        if let Some(broadcast) = self.node.broadcast() {
+            for (creator, accepted) in consequences.verdicts {
                 broadcast.verdict(creator.index(), accepted);
             }
+            consequences.void.iter().for_each(|creator| broadcast.void(creator.index()));
         }
         for txid in &consequences.transactions {
             self.node.queued.remove(txid);

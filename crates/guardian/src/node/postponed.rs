@@ -57,7 +57,7 @@ impl Postponed {
     /// False if there is no room.
     fn push(&mut self, session: SessionIndex, txid: TransactionId, item: Vec<u8>) -> bool {
         // Ordered in batches of several guardians, none of which had room.
-        if self.waiting.iter().any(|(_, known, _)| *known == txid) {
+        if self.waiting.iter().any(|(.., known)| *known == item) {
             return true;
         }
         let is_kept = self.bytes + item.len() <= LIMIT_BYTES;
@@ -96,6 +96,7 @@ mod tests {
         assert!(postponed.push(SessionIndex(3), txid(1), vec![1; 10]));
         assert!(postponed.push(SessionIndex(4), txid(2), vec![2; 10]));
         assert!(postponed.push(SessionIndex(4), txid(2), vec![2; 10]), "it is kept already");
+        assert_eq!(postponed.bytes, 20);
         assert!(!postponed.push(SessionIndex(4), txid(3), vec![3; LIMIT_BYTES]));
         assert!(postponed.take(SessionIndex(2)).is_empty());
         assert_eq!(postponed.take(SessionIndex(3)), [(txid(1), vec![1; 10])]);

@@ -122,6 +122,11 @@ impl Ordering {
             let snapshot = node.store.snapshot();
             self.commit(WriteSet::resume(&snapshot, std::mem::take(&mut group.writes)))
         })?;
+        // What consensus would have told of these sessions is not looked at any more, so nobody knows what
+        // became of transactions in them but who asks again.
+        for txid in node.queued.take() {
+            node.waiters.wake([node.engine.accepted_key(txid).as_slice()]);
+        }
         self.postponed.propose_again(&node, session)?;
         self.finished(session, signatures);
         node.state_changed.notify_one();

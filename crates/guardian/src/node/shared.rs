@@ -123,7 +123,7 @@ impl Node {
 /// that many callers with the same transaction do not have it ordered many times.
 ///
 /// Bounded by the queue of consensus and by what is postponed: an entry goes when a copy of the
-/// transaction is ordered and judged.
+/// transaction is ordered and judged, and all go when signed history takes the place of what was.
 #[derive(Default)]
 pub(crate) struct Queued(Mutex<HashSet<TransactionId>>);
 
@@ -136,6 +136,11 @@ impl Queued {
     /// Whether a transaction is noted.
     pub(crate) fn contains(&self, txid: &TransactionId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(txid)
+    }
+
+    /// Forgets all, and returns them.
+    pub(crate) fn take(&self) -> HashSet<TransactionId> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The transaction was ordered, or not queued after all.

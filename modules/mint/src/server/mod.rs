@@ -12,7 +12,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use moneta_core::api::ApiError;
@@ -142,12 +142,14 @@ impl MintServer {
 
     fn prepare_outputs(&self, outputs: &[&MintOutput]) {
         let mut names = Vec::new();
+        // The same transaction may have been brought many times at once.
+        let mut known = HashSet::new();
         let mut items = Vec::new();
         for output in outputs {
             let MintOutput::V0(OutputV0 { denomination, blinded, .. }) = output else { continue };
             let Some(key) = self.secret_keys.get(denomination) else { continue };
             let name = (*denomination, blinded.to_bytes());
-            if !self.shares.contains(&name) {
+            if !self.shares.contains(&name) && known.insert(name) {
                 names.push(name);
                 items.push((*blinded, key));
             }
