@@ -236,6 +236,52 @@ async fn restart_in_mid_session_orders_the_same_again_and_goes_on() {
     }
 }
 
+/// When a session is signed the file of a later one is made and its own is deleted, beside whatever
+/// else goes on. A guardian that dies before either is done takes part as if nothing had happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_while_unit_files_change_costs_no_participation() {
+    for has_new_file in [true, false] {
+        let world = World::new(4, LINK, endless());
+        let mut guardians = world.start_all().await;
+        begin(&mut guardians).await;
+        guardians.iter().for_each(|guardian| guardian.broadcast.close_session());
+        for guardian in &mut guardians {
+            guardian.session(0).await;
+        }
+        let (old, new) = (world.unit_file(3, 0), world.unit_file(3, 2));
+        let old_content = fs::read(&old).unwrap();
+        guardians.iter().for_each(|guardian| guardian.broadcast.session_signed(0));
+        let changed = async {
+            while old.exists() || !new.exists() {
+                tokio::time::sleep(LINK).await;
+            }
+        };
+        soon("the files have changed", changed).await;
+        world.kill(3, guardians.pop().unwrap()).await;
+        fs::write(&old, old_content).unwrap();
+        if !has_new_file {
+            fs::remove_file(&new).unwrap();
+        }
+        guardians.push(world.start(3, 1).await);
+        assert!(!old.exists());
+        for (session, item) in [(1, b"first"), (2, b"later")] {
+            guardians[3].submit(item);
+            for guardian in &mut guardians {
+                let log = guardian.events_to(item).await;
+                let Some(Event::Ordered { session: of, creator, .. }) = log.last() else {
+                    panic!("{log:?}")
+                };
+                assert_eq!((*of, *creator), (session, 3), "with the new file: {has_new_file}");
+            }
+            guardians.iter().for_each(|guardian| guardian.broadcast.close_session());
+            for guardian in &mut guardians {
+                guardian.session(session).await;
+                guardian.broadcast.session_signed(session);
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn item_in_a_unit_that_nobody_saw_survives_a_restart() {
     let world = World::new(4, LINK, endless());
