@@ -34,7 +34,7 @@ const IDLE_REST: Duration = Duration::from_secs(5);
 const DOWN_REST: Duration = Duration::from_secs(3);
 
 /// How often throughput is measured without and with waiting wallets.
-const TURNS: usize = 2;
+const TURNS: usize = 4;
 
 /// Before a waiting wallet asks again.
 const AGAIN: Duration = Duration::from_millis(500);
