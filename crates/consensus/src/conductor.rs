@@ -3,10 +3,14 @@
 //! At any time two sessions are open: the oldest that is not signed, `s`, and the next.
 //!
 //! ```text
-//!          s runs, s+1 held  --s ends-->  s waits for signatures, s+1 runs
-//!                ^                               |
-//!                +---------- s signed: s closed, s+2 opened, held
+//!          s runs, s+1 held  --s closing-->  both run  --s ends-->  s waits for signatures, s+1 runs
+//!                ^                                                         |
+//!                +-------------------------------- s signed: s closed, s+2 opened, held
 //! ```
+//!
+//! Both run for the rounds that order the close marks of s, so that payments need not wait for these. What
+//! s+1 orders meanwhile is delivered after the end of s.
+//! (docs/decisions/0021-sessions-overlap.md)
 //!
 //! What leads over from one session to the next (a new unit file, the end of an AlephBFT instance) is done
 //! beside the session that runs, which would otherwise stall in the midst of payments.
@@ -63,6 +67,8 @@ pub(crate) struct Conductor {
     oldest: u64,
     /// The session whose outputs are taken now; at most one after `oldest`, then none.
     delivering: u64,
+    /// The newest session that may run: the one after `delivering` if that is closing.
+    running: u64,
     /// How many of its batches were delivered.
     position: u64,
     /// How many of its instance's outputs to skip, after a restart of the instance.
@@ -70,6 +76,8 @@ pub(crate) struct Conductor {
 }
 
 enum Step {
+    /// The session being delivered is about to end.
+    Closing,
     Advance(u64),
     Opened(u64, io::Result<Instance>),
     Closed(io::Result<()>),
@@ -112,6 +120,7 @@ impl Conductor {
             closing: JoinSet::new(),
             oldest: first_session,
             delivering: first_session,
+            running: first_session,
             position: 0,
             taken: 0,
         };
@@ -147,6 +156,7 @@ impl Conductor {
             match self.step(&mut oldest, &mut stop).await {
                 Step::Stop => return Ok(()),
                 Step::Sent => self.send_pending(),
+                Step::Closing => self.run_to(self.delivering + 1),
                 Step::Advance(to) => self.advance(to).await?,
                 Step::Opened(index, instance) => self.opened(index, instance?),
                 Step::Closed(closed) => closed?,
@@ -162,7 +172,15 @@ impl Conductor {
         stop: &mut watch::Receiver<bool>,
     ) -> Step {
         let room = !self.pending.is_empty();
-        let current = self.instances.get_mut(&self.delivering).filter(|_| !room);
+        let current = self.instances.get_mut(&self.delivering);
+        let session = current.as_ref().map(|current| current.session.clone());
+        let closing = async {
+            match session {
+                Some(session) if self.running <= session.index() => session.closing().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let current = current.filter(|_| !room);
         let outputs = async {
             let Some(instance) = current else { return std::future::pending().await };
             let mut outputs = Vec::new();
@@ -173,6 +191,7 @@ impl Conductor {
             biased;
             _ = stop.wait_for(|stop| *stop) => Step::Stop,
             () = self.federation.local.failed() => Step::Stop,
+            () = closing => Step::Closing,
             Ok(()) = oldest.changed() => Step::Advance(*oldest.borrow_and_update()),
             (index, instance) = opened(&mut self.opening) => Step::Opened(index, instance),
             Some(closed) = self.closing.join_next() => Step::Closed(ended(closed)),
@@ -252,7 +271,13 @@ impl Conductor {
         self.position = 0;
         self.taken = 0;
         self.federation.local.queue().sessions_over(index);
-        if let Some(instance) = self.instances.get(&index) {
+        self.run_to(index);
+    }
+
+    /// Lets the sessions up to `index` run, now or as soon as they are open.
+    fn run_to(&mut self, index: u64) {
+        self.running = self.running.max(index);
+        for (_, instance) in self.instances.range(..=self.running) {
             instance.session.release();
         }
     }
@@ -300,9 +325,8 @@ impl Conductor {
             // What is pending of a session that is over is of no use to anybody.
             self.pending.clear();
             self.deliver_from(oldest);
-        } else if let Some(instance) = self.instances.get(&self.delivering) {
-            instance.session.release();
         }
+        self.run_to(self.delivering);
         Ok(())
     }
 
@@ -316,7 +340,7 @@ impl Conductor {
     /// A session that is open takes part, and runs if it is its turn.
     fn opened(&mut self, index: u64, instance: Instance) {
         lock(&self.federation.open).add(&instance.session);
-        if index == self.delivering {
+        if index <= self.running {
             instance.session.release();
         }
         self.instances.insert(index, instance);

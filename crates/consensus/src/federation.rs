@@ -84,7 +84,7 @@ impl Federation {
             return Ok(());
         }
         let sessions: Vec<_> = lock(&self.open).sessions.values().cloned().collect();
-        for session in sessions.iter().filter(|session| session.is_open()) {
+        for session in sessions.iter().filter(|session| session.takes_items()) {
             if session.item_queued() && self.may_wake() {
                 send_wake(&self.local, session.index());
             }
@@ -130,7 +130,9 @@ impl Federation {
     }
 
     pub(crate) fn close_session(&self) {
-        for session in lock(&self.open).sessions.values().filter(|session| session.is_open()) {
+        // Of two that run the first one is about to end already, and the second has just begun.
+        let open = lock(&self.open);
+        if let Some(session) = open.sessions.values().find(|session| session.is_running()) {
             session.ask_close();
         }
     }
@@ -147,7 +149,7 @@ impl Federation {
         let (running, backlog_batches) = {
             let open = lock(&self.open);
             let backlog = open.sessions.values().map(|session| session.backlog()).sum();
-            let running = open.sessions.values().find(|session| session.is_open());
+            let running = open.sessions.values().find(|session| session.is_running());
             (running.or_else(|| open.sessions.values().next_back()).cloned(), backlog)
         };
         let picture = running.as_ref().map(|session| session.picture());

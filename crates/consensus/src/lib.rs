@@ -27,7 +27,8 @@
 //!
 //! **Edges.** A new AlephBFT instance first asks all others for its own newest unit, and waits
 //! 5 s if one of them is down. So s+1 is opened when s begins and held: it collects, follows and
-//! serves, but creates its first unit only when s has ended here.
+//! serves, but creates no unit. It is released when the marks that end s are in the graph, and takes
+//! the items from then on, so that none waits for these to be ordered.
 //!
 //! **Durability.** A guardian must not say two things in one round, so a unit of ours is synced
 //! to the session's *unit file* before it leaves, and an ordered batch is delivered only after

@@ -5,9 +5,12 @@
 //! wait until then or until something changes. It reads no clock; all times are given.
 //!
 //! ```text
-//! Held --release--> Open --threshold of close marks ordered--> Ended
+//! Held --release--> Open --threshold of close marks seen--> (closing) --and ordered--> Ended
 //!                   SitOut: creates nothing, but follows, and ends likewise
 //! ```
+//!
+//! A session that is closing ends some rounds later, whatever is still proposed in it, so items go
+//! into the next one from then on.
 //!
 //! While a session is open a unit is created at once if
 //! * items are queued here,
@@ -117,7 +120,7 @@ const WAKE_ROUNDS: u16 = 2;
 pub(crate) enum Phase {
     /// The session before it has not ended: create nothing.
     Held,
-    /// Running since then.
+    /// Running since then, or closing.
     Open(Instant),
     /// The threshold of close marks is ordered: nothing we add counts any more.
     Ended,
@@ -221,6 +224,17 @@ impl Pace {
         self.phase
     }
 
+    /// A threshold of close marks is in the graph, of which our next unit is a part: the session
+    /// ends as soon as that is ordered, and other items of the same unit come too late.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.marks_seen.len() >= self.threshold
+    }
+
+    /// Whether what is proposed now may be ordered in time.
+    pub(crate) fn takes_items(&self) -> bool {
+        matches!(self.phase, Phase::Open(_)) && !self.is_closing()
+    }
+
     /// The round of our next unit.
     pub(crate) fn next_round(&self) -> u16 {
         self.next_round
@@ -292,8 +306,10 @@ impl Pace {
         };
         let close_at = opened + self.rules.max_age;
         let close = now >= close_at || self.close_due();
-        let items = queued && !congested;
         let unmarked = close && !self.marks_seen.contains(&self.me);
+        // Who marks at the same moment as the others has none but the first marks ordered. The items
+        // go into the next unit, or the next session.
+        let items = queued && !congested && !unmarked && !self.is_closing();
         let hot = lingers || !self.hot.is_empty() || self.marks_seen.len() > self.max_faulty;
         if items || unmarked || (hot && !congested) || now >= tick {
             return Decision::Answer { close, items };

@@ -144,19 +144,41 @@ impl Session {
         lock(&self.state)
     }
 
-    /// The session before this one has ended: this one may go.
+    /// The session before this one has ended or is closing: this one may go.
     pub(crate) fn release(&self) {
         let now = Instant::now();
         let mut state = self.state();
+        if state.pace.phase() != Phase::Held {
+            return;
+        }
         state.pace.release(now);
         state.grown_at = now;
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Whether items are ordered in it now.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether it was released and has not ended.
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.state().pace.phase(), Phase::Open(_))
+    }
+
+    /// Whether it is the one that items go into.
+    pub(crate) fn takes_items(&self) -> bool {
+        self.state().pace.takes_items()
+    }
+
+    /// Waits until the session is about to end, so that the next one may take items. Cancellation
+    /// safe.
+    pub(crate) async fn closing(&self) {
+        loop {
+            let changed = self.changed();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if self.state().pace.is_closing() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// An item was queued. Returns whether peers need to be told: if AlephBFT does not wait for
@@ -296,12 +318,12 @@ impl Session {
             *newest = Some((round, now));
         }
         state.pace.saw(SeenUnit { creator, round, size_bytes: bytes.len(), heats, close });
-        // Of a session that does not run nobody orders anything, and what the file brings back may be
-        // ordered and taken already.
+        // What comes before or after a session takes items may not be ordered, and what the file
+        // brings back may be ordered and taken already.
         if heats
             && is_new
             && !own
-            && matches!(state.pace.phase(), Phase::Open(_))
+            && state.pace.takes_items()
             && let Some(batch) = data.and_then(Batch::decode)
         {
             let place = Place { session: self.index, creator, round };

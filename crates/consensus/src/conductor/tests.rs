@@ -37,15 +37,19 @@ impl Stage {
     }
 
     /// A peer's unit is taken into the graph; it is in the file and not synced.
-    fn save(&self, creator: u64) {
+    fn save(&self, creator: u64, close: bool) {
         let keyring = Keyring(federation(4).remove(0));
-        let data = UnitData::frame(false, &[vec![creator as u8]]);
+        let data = UnitData::frame(close, &[vec![creator as u8]]);
         let own = self.session().save(&unit(&keyring, creator, Some(data))).unwrap();
         assert!(!own && self.session().is_dirty());
     }
 
     fn session(&self) -> &crate::session::Session {
         &self.conductor.instances[&SESSION].session
+    }
+
+    fn runs(&self, session: u64) -> bool {
+        self.conductor.instances[&session].session.takes_items()
     }
 
     /// (session, position) of what was delivered, an end without a position.
@@ -65,12 +69,12 @@ fn ordered(creator: usize, ends: bool) -> Output {
 #[tokio::test]
 async fn group_of_batches_is_delivered_in_order_and_only_when_all_of_it_is_durable() {
     let mut stage = Stage::new().await;
-    stage.save(1);
-    stage.save(2);
+    stage.save(1, false);
+    stage.save(2, false);
     stage.conductor.take(vec![ordered(1, false), ordered(2, false)]).await.unwrap();
     assert!(!stage.session().is_dirty(), "what was delivered survives a crash");
     assert_eq!(stage.delivered(), [(SESSION, Some(0)), (SESSION, Some(1))]);
-    stage.save(3);
+    stage.save(3, false);
     stage.conductor.take(vec![ordered(3, false)]).await.unwrap();
     assert!(!stage.session().is_dirty());
     assert_eq!(stage.delivered(), [(SESSION, Some(2))]);
@@ -95,4 +99,36 @@ async fn instance_that_stops_amid_a_group_tells_nothing_twice() {
     let again = vec![ordered(1, false), ordered(2, false), ordered(3, false)];
     stage.conductor.take(again).await.unwrap();
     assert_eq!(stage.delivered(), [(SESSION, Some(2))]);
+}
+
+#[tokio::test]
+async fn next_session_takes_items_once_this_one_is_closing_and_is_delivered_after_it() {
+    let mut stage = Stage::new().await;
+    let mut oldest = stage.conductor.federation.control.watch_oldest();
+    let mut stop = stage.conductor.federation.control.watch_stop();
+    stage.save(1, true);
+    stage.save(2, true);
+    assert!(stage.runs(SESSION) && !stage.runs(SESSION + 1));
+    stage.save(3, true);
+    assert!(!stage.runs(SESSION));
+    let step = stage.conductor.step(&mut oldest, &mut stop).await;
+    assert!(matches!(step, Step::Closing));
+    stage.conductor.run_to(SESSION + 1);
+    assert!(stage.runs(SESSION + 1), "at most one session takes items");
+    assert_eq!(stage.conductor.delivering, SESSION);
+    stage.conductor.take(vec![ordered(1, false), ordered(2, true)]).await.unwrap();
+    stage.conductor.take(vec![ordered(3, false)]).await.unwrap();
+    let delivered =
+        [(SESSION, Some(0)), (SESSION, Some(1)), (SESSION, None), (SESSION + 1, Some(0))];
+    assert_eq!(stage.delivered(), delivered);
+}
+
+#[tokio::test]
+async fn session_that_is_opened_late_runs_if_the_one_before_is_closing() {
+    let mut stage = Stage::new().await;
+    let next = stage.conductor.instances.remove(&(SESSION + 1)).unwrap();
+    next.stop().await;
+    stage.conductor.run_to(SESSION + 1);
+    stage.conductor.open_session(SESSION + 1).await.unwrap();
+    assert!(stage.runs(SESSION + 1));
 }

@@ -152,6 +152,32 @@ fn two_ordered_marks_of_four_pull_us_along_and_three_end_the_session() {
 }
 
 #[test]
+fn closing_session_takes_no_items_and_hurries_to_its_end() {
+    let now = Instant::now();
+    let mut pace = open(now);
+    let queued = Situation { queued: true, ..at(now) };
+    for creator in 1..=2 {
+        pace.saw(SeenUnit { close: true, ..seen(creator, 5) });
+        assert!(pace.takes_items(), "one of two marks may be a liar's and never be ordered");
+        assert_eq!(pace.decide(queued), ITEMS);
+    }
+    pace.saw(SeenUnit { close: true, ..seen(3, 5) });
+    assert!(pace.is_closing() && !pace.takes_items());
+    assert_eq!(pace.decide(queued), EMPTY, "three of four marks are ordered in any case");
+}
+
+#[test]
+fn unit_with_our_first_mark_leaves_the_items_to_the_next() {
+    let now = Instant::now();
+    let mut pace = open(now);
+    pace.ask_close();
+    let queued = Situation { queued: true, ..at(now) };
+    assert_eq!(pace.decide(queued), MARK);
+    pace.saw(SeenUnit { close: true, ..seen(0, 0) });
+    assert_eq!(pace.decide(queued), Decision::Answer { close: true, items: true });
+}
+
+#[test]
 fn ended_session_takes_no_items_and_calms_down() {
     let now = Instant::now();
     let mut pace = open(now);
