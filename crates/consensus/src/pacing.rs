@@ -54,8 +54,10 @@ pub struct Pacing {
     pub max_age: Duration,
     /// Age at which a federation of one ends its session: 60 s, as clients expect.
     pub solo_max_age: Duration,
-    /// Our round at which the session is marked for closing. 4000 rounds are 20 s of steady load
-    /// and a few kilobytes each at 13 guardians. At most 60,000: AlephBFT counts in 16 bits.
+    /// Our round at which the session is marked for closing. What the end of a session costs grows
+    /// with its units, and all guardians pay it at once; 1500 rounds still take longer than the
+    /// 5 s that the next session collects for if a guardian is down. At most 60,000: AlephBFT
+    /// counts in 16 bits.
     pub round_budget: u16,
     /// Bytes of units held, divided by the number of guardians, at which the session is marked for
     /// closing. AlephBFT keeps a session's units in memory until its end, at 1.3 times their bytes
@@ -85,7 +87,7 @@ impl Default for Pacing {
             wake_interval: Duration::from_millis(10),
             max_age: Duration::from_secs(180),
             solo_max_age: Duration::from_secs(60),
-            round_budget: 4000,
+            round_budget: 1500,
             byte_budget: 1 << 20,
             queue_items: 10_000,
             queue_bytes: 16 << 20,

@@ -137,6 +137,15 @@ fn budgets_and_requests_close_a_session() {
     assert_eq!(asked.decide(at(now)), MARK);
 }
 
+/// As long as AlephBFT 0.45 waits for a guardian that is down.
+const COLLECTION: Duration = Duration::from_secs(5);
+
+#[test]
+fn session_at_full_pace_outlasts_the_collection_of_the_next() {
+    let Pacing { round_delay, round_budget, .. } = Pacing::default();
+    assert!(round_delay * u32::from(round_budget) > COLLECTION);
+}
+
 #[test]
 fn two_ordered_marks_of_four_pull_us_along_and_three_end_the_session() {
     let now = Instant::now();
