@@ -163,8 +163,9 @@ impl Broadcast {
     /// Queues an item to be ordered as ours: a vote, or whatever else counts by who says it.
     ///
     /// It stays queued until it was ordered in a batch of ours, over as many sessions as that
-    /// takes. It may be ordered twice, around a session's end or a restart. Items in no unit yet
-    /// are forgotten when the process ends.
+    /// takes. It may be ordered twice, around a session's end or a restart, and after an item that
+    /// was submitted later, around a session's end. Items in no unit yet are forgotten when the
+    /// process ends.
     pub fn submit(&self, bytes: Vec<u8>) -> Result<(), SubmitError> {
         self.queue(bytes, Proposer::Us)
     }

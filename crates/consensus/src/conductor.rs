@@ -270,14 +270,14 @@ impl Conductor {
         self.federation.delivering.store(index, Ordering::Relaxed);
         self.position = 0;
         self.taken = 0;
-        self.federation.local.queue().sessions_over(index);
+        self.federation.sessions_over(index);
         self.run_to(index);
     }
 
     /// Lets the sessions up to `index` run, now or as soon as they are open.
     fn run_to(&mut self, index: u64) {
         self.running = self.running.max(index);
-        for (_, instance) in self.instances.range(..=self.running) {
+        for (_, instance) in self.instances.range(self.delivering..=self.running) {
             instance.session.release();
         }
     }
@@ -296,11 +296,13 @@ impl Conductor {
             let mut open = lock(&self.federation.open);
             open.sessions = open.sessions.split_off(&to);
         }
-        let dir = self.dir.clone();
+        let (federation, dir) = (self.federation.clone(), self.dir.clone());
         self.closing.spawn(async move {
             for (_, instance) in older {
                 instance.stop().await;
             }
+            // One that ran until now may have taken items since.
+            federation.sessions_over(to);
             let delete = tokio::task::spawn_blocking(move || unit_file::delete_before(&dir, to));
             delete.await.map_err(io::Error::other)?
         });

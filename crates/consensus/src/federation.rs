@@ -83,13 +83,29 @@ impl Federation {
             // A peer's unit carries it, and keeps us awake already.
             return Ok(());
         }
+        self.items_wait();
+        Ok(())
+    }
+
+    /// Sessions before `next` are over: what they did not order goes into a later one.
+    pub(crate) fn sessions_over(&self, next: u64) {
+        let mut queue = self.local.queue();
+        queue.sessions_over(next);
+        let has_waiting = queue.has_waiting();
+        drop(queue);
+        if has_waiting {
+            self.items_wait();
+        }
+    }
+
+    /// Wakes the session that takes items, here and at peers.
+    fn items_wait(&self) {
         let sessions: Vec<_> = lock(&self.open).sessions.values().cloned().collect();
         for session in sessions.iter().filter(|session| session.takes_items()) {
             if session.item_queued() && self.may_wake() {
                 send_wake(&self.local, session.index());
             }
         }
-        Ok(())
     }
 
     fn may_wake(&self) -> bool {
@@ -148,7 +164,8 @@ impl Federation {
     pub(crate) fn status(&self) -> Status {
         let (running, backlog_batches) = {
             let open = lock(&self.open);
-            let backlog = open.sessions.values().map(|session| session.backlog()).sum();
+            let delivering = self.delivering.load(Ordering::Relaxed);
+            let backlog = open.sessions.range(..=delivering).map(|(_, it)| it.backlog()).sum();
             let running = open.sessions.values().find(|session| session.is_running());
             (running.or_else(|| open.sessions.values().next_back()).cloned(), backlog)
         };

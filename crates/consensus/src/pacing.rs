@@ -13,7 +13,7 @@
 //! into the next one from then on.
 //!
 //! While a session is open a unit is created at once if
-//! * items are queued here,
+//! * items are queued here, and it is not closing,
 //! * our close mark is due and not yet out,
 //! * the session is *hot*: some unit with items was seen, from anybody, that is not ordered yet
 //!   (for `heat_rounds` of ours at most, since a unit may never be ordered), or more than f
@@ -69,7 +69,7 @@ pub struct Pacing {
     pub queue_items: usize,
     /// Most bytes of items waiting here to be ordered.
     pub queue_bytes: usize,
-    /// Ordered batches that wait for the application before the pace goes down to idle.
+    /// Ordered batches of a session that wait for the application before its pace goes down to idle.
     pub backlog_batches: usize,
     /// How many refused batches of a peer keep us awake before it counts as a nuisance; one is
     /// forgiven per second, all with the first accepted one.
@@ -120,7 +120,7 @@ const WAKE_ROUNDS: u16 = 2;
 /// Where a session stands for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The session before it has not ended: create nothing.
+    /// The session before it has neither ended nor is closing: create nothing.
     Held,
     /// Running since then, or closing.
     Open(Instant),
@@ -226,8 +226,10 @@ impl Pace {
         self.phase
     }
 
-    /// A threshold of close marks is in the graph, of which our next unit is a part: the session
-    /// ends as soon as that is ordered, and other items of the same unit come too late.
+    /// A threshold of close marks was seen: the session is about to end.
+    ///
+    /// A dishonest guardian's mark may never be ordered, if it made two units for one place. But more
+    /// than f of these are of honest ones and will be, and bring the marks of all honest guardians.
     pub(crate) fn is_closing(&self) -> bool {
         self.marks_seen.len() >= self.threshold
     }
@@ -309,8 +311,8 @@ impl Pace {
         let close_at = opened + self.rules.max_age;
         let close = now >= close_at || self.close_due();
         let unmarked = close && !self.marks_seen.contains(&self.me);
-        // Who marks at the same moment as the others has none but the first marks ordered. The items
-        // go into the next unit, or the next session.
+        // When all mark at the same moment, by age, some of these units come too late for the session.
+        // So items go into the next unit or the next session.
         let items = queued && !congested && !unmarked && !self.is_closing();
         let hot = lingers || !self.hot.is_empty() || self.marks_seen.len() > self.max_faulty;
         if items || unmarked || (hot && !congested) || now >= tick {

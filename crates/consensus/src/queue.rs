@@ -1,7 +1,8 @@
 //! Items waiting here to be ordered: bounded, first in first out.
 //!
 //! An item is *waiting* until a unit takes it, then *in flight* until that unit is ordered before
-//! its session's end; if the session ends without, it waits again, at the front.
+//! its session's end; if the session ends without, it waits again, at the front. Items that came
+//! meanwhile may be in the next session already, so around the end of one they may change places.
 //!
 //! The unit is one of ours, or for a relayed item a peer's that came before ours and holds the same
 //! bytes: wallets bring a transaction to every guardian, and once in the log is enough. A peer's

@@ -305,6 +305,8 @@ impl Session {
         }
         let own = unit.creator == self.local.me();
         let (has_items, close) = batch::peek(unit.data.unwrap_or_default());
+        // A mark in a malformed batch will be void.
+        let close = close && unit.data.and_then(Batch::decode).is_some();
         let heats = has_items && (own || self.local.credits().heats(unit.creator, now));
         let UnitView { round, creator, data, .. } = unit;
         let mut state = self.state();

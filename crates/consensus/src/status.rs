@@ -31,8 +31,9 @@ pub struct PeerStatus {
 pub struct Status {
     /// The oldest session that is not signed yet: the first one we run.
     pub oldest_session: u64,
-    /// The session in which items are ordered now; `oldest_session + 1` while the oldest one
-    /// has ended and waits for its signatures.
+    /// The session in which items are ordered now, which may take no new ones any more because it
+    /// is about to end; `oldest_session + 1` while the oldest one has ended and waits for its
+    /// signatures.
     pub session: u64,
     /// How many units of ours the running session has.
     pub round: u16,
@@ -46,7 +47,7 @@ pub struct Status {
     pub items_in_flight: usize,
     /// Bytes of the items not ordered yet.
     pub queued_bytes: usize,
-    /// Ordered batches that the application has not taken yet.
+    /// Ordered batches that the application may take and has not taken yet.
     pub backlog_batches: usize,
     /// Median time from submission to ordering of our latest items; `None` before the first.
     pub ordering_latency_median: Option<Duration>,

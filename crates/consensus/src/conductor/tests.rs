@@ -2,11 +2,21 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use parity_scale_codec::{Decode as _, Encode as _};
+use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    Links, Pacing, batch::UnitData, control::Control, keys::Keyring, keys::tests::federation,
-    local::Local, unit_layout::tests::unit,
+    Links, Pacing,
+    batch::{Batch, UnitData},
+    control::Control,
+    keys::Keyring,
+    keys::tests::federation,
+    local::Local,
+    queue::Proposer,
+    session::Session,
+    unit_layout::tests::unit,
 };
 
 /// The session of [`unit`].
@@ -38,18 +48,35 @@ impl Stage {
 
     /// A peer's unit is taken into the graph; it is in the file and not synced.
     fn save(&self, creator: u64, close: bool) {
+        self.save_frame(creator, UnitData::frame(close, &[vec![creator as u8]]));
+    }
+
+    fn save_frame(&self, creator: u64, data: UnitData) {
         let keyring = Keyring(federation(4).remove(0));
-        let data = UnitData::frame(close, &[vec![creator as u8]]);
         let own = self.session().save(&unit(&keyring, creator, Some(data))).unwrap();
         assert!(!own && self.session().is_dirty());
     }
 
-    fn session(&self) -> &crate::session::Session {
+    fn session(&self) -> &Session {
         &self.conductor.instances[&SESSION].session
     }
 
     fn runs(&self, session: u64) -> bool {
         self.conductor.instances[&session].session.takes_items()
+    }
+
+    fn oldest(&self) -> &Session {
+        &self.conductor.instances.first_key_value().unwrap().1.session
+    }
+
+    fn submit(&self, item: &[u8]) {
+        self.conductor.federation.submit(item.to_vec(), Proposer::Us).unwrap();
+    }
+
+    /// The items of the unit that `session` would create now; nothing if it would not.
+    fn create(session: &Session) -> Option<Vec<Vec<u8>>> {
+        let data = session.decide(Instant::now()).ok()?;
+        Some(data.map_or(Vec::new(), |data| Batch::decode(data.as_bytes()).unwrap().items))
     }
 
     /// (session, position) of what was delivered, an end without a position.
@@ -131,4 +158,43 @@ async fn session_that_is_opened_late_runs_if_the_one_before_is_closing() {
     stage.conductor.run_to(SESSION + 1);
     stage.conductor.open_session(SESSION + 1).await.unwrap();
     assert!(stage.runs(SESSION + 1));
+}
+
+#[tokio::test]
+async fn mark_in_a_malformed_batch_is_void_before_it_is_ordered() {
+    let mut stage = Stage::new().await;
+    stage.save(1, true);
+    stage.save(2, true);
+    let torn = [UnitData::frame(true, &[]).as_bytes(), &[0, 0, 0, 9]].concat();
+    stage.save_frame(3, UnitData::decode(&mut &torn.encode()[..]).unwrap());
+    assert!(stage.runs(SESSION), "two marks are not enough");
+    stage.conductor.run_to(SESSION);
+    assert!(!stage.runs(SESSION + 1));
+}
+
+/// Nothing else would wake the next session before its idle tick: it may have run for long.
+#[tokio::test]
+async fn what_the_end_of_a_session_leaves_out_wakes_the_next_one() {
+    let mut stage = Stage::new().await;
+    stage.submit(b"late");
+    assert_eq!(Stage::create(stage.session()).unwrap(), [b"late".to_vec()]);
+    (1..4).for_each(|creator| stage.save(creator, true));
+    stage.conductor.run_to(SESSION + 1);
+    let next = stage.conductor.instances[&(SESSION + 1)].session.clone();
+    assert_eq!(Stage::create(&next), None, "it is in flight");
+    let mut changed = std::pin::pin!(next.changed());
+    changed.as_mut().enable();
+    stage.conductor.take(vec![ordered(1, true)]).await.unwrap();
+    assert!(changed.now_or_never().is_some());
+    assert_eq!(Stage::create(&next).unwrap(), [b"late".to_vec()]);
+}
+
+#[tokio::test]
+async fn session_that_is_over_before_it_ran_takes_no_items() {
+    let mut stage = Stage::new().await;
+    let skipped = stage.conductor.instances[&(SESSION + 1)].session.clone();
+    stage.submit(b"early");
+    stage.conductor.advance(SESSION + 2).await.unwrap();
+    assert_eq!(Stage::create(&skipped), None);
+    assert_eq!(Stage::create(stage.oldest()).unwrap(), [b"early".to_vec()]);
 }

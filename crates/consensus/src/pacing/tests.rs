@@ -172,7 +172,7 @@ fn closing_session_takes_no_items_and_hurries_to_its_end() {
     }
     pace.saw(SeenUnit { close: true, ..seen(3, 5) });
     assert!(pace.is_closing() && !pace.takes_items());
-    assert_eq!(pace.decide(queued), EMPTY, "three of four marks are ordered in any case");
+    assert_eq!(pace.decide(queued), EMPTY, "two of three marks are honest and pull all along");
 }
 
 #[test]
