@@ -98,6 +98,7 @@ impl Subject {
 
     /// Throughput without and with `waiters` wallets that hold a long poll at every guardian, each
     /// over connections of its own, in turns, since a machine's speed drifts; and what a waiter costs.
+    /// Every other turn begins with the waiters: a payment costs the more the more came before it.
     pub async fn waiters(
         &mut self,
         shape: Shape,
@@ -111,7 +112,10 @@ impl Subject {
         for turn in 1..=TURNS {
             let setting = Setting { turn: Some(turn), ..setting };
             let none = Setting { waiters: Some(0), ..setting };
-            self.at_full_speed(none, count, time, narrator).await?;
+            let begins_with_none = turn % 2 == 1;
+            if begins_with_none {
+                self.at_full_speed(none, count, time, narrator).await?;
+            }
             let before = self.sample()?;
             let waiting = self.begin_waiting(waiters).await?;
             let after = self.sample()?;
@@ -123,6 +127,9 @@ impl Subject {
             point.bytes_per_waiter =
                 (turn == 1).then_some(grown / before.len() as f64 / waiters as f64);
             drop(waiting);
+            if !begins_with_none {
+                self.at_full_speed(none, count, time, narrator).await?;
+            }
         }
         Ok(())
     }

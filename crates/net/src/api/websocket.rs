@@ -28,8 +28,8 @@ use super::{
 };
 use crate::dial;
 
-/// Time between two pings to the server.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Time between two pings to the server, which pings as well.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Silence after which the connection counts as dead; calls waiting on it then fail.
 const SILENCE: Duration = Duration::from_secs(40);
