@@ -172,12 +172,13 @@ impl Conductor {
         stop: &mut watch::Receiver<bool>,
     ) -> Step {
         let room = !self.pending.is_empty();
+        let next_runs = self.running > self.delivering;
         let current = self.instances.get_mut(&self.delivering);
         let session = current.as_ref().map(|current| current.session.clone());
         let closing = async {
-            match session {
-                Some(session) if self.running <= session.index() => session.closing().await,
-                _ => std::future::pending().await,
+            match session.filter(|_| !next_runs) {
+                Some(session) => session.closing().await,
+                None => std::future::pending().await,
             }
         };
         let current = current.filter(|_| !room);
