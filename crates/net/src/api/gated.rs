@@ -67,9 +67,11 @@ impl Gated {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.write_blocked = false;
-            self.write_deadline = None;
-            self.cut.reader.wake();
+            // The reader waits for this only while a write was blocked; else waking it is work for nothing.
+            if std::mem::take(&mut self.write_blocked) {
+                self.write_deadline = None;
+                self.cut.reader.wake();
+            }
             return result;
         }
         self.write_blocked = true;
