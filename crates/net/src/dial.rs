@@ -1,7 +1,7 @@
 //! Opens outgoing TCP and TLS streams.
 //!
 //! One place knows how a name becomes a stream: addresses are tried in turn with a short head start
-//! each (a dead IPv6 route must not cost the whole timeout), TCP_NODELAY is always set, and TLS trusts
+//! each (a dead IPv6 route must not cost the whole timeout), sockets are tuned, and TLS trusts
 //! the Mozilla root set only (docs/protocol/core.md section 7.2). Guardian links bring their own TLS
 //! because they pin certificates instead.
 
@@ -20,6 +20,8 @@ use tokio::{
     time,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::socket;
 
 /// How long one address may take before the next one is tried beside it (RFC 8305 names 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -84,7 +86,7 @@ pub(crate) async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     while let Some(result) = attempts.next().await {
         match result {
             Ok(stream) => {
-                stream.set_nodelay(true)?;
+                socket::tune(&stream)?;
                 return Ok(stream);
             }
             Err(error) => last = error,

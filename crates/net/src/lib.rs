@@ -21,5 +21,6 @@ pub mod chain;
 mod dial;
 pub mod http;
 pub mod links;
+mod socket;
 
 pub use backoff::Backoff;

@@ -235,6 +235,35 @@ async fn long_poll_blocks_nobody_and_ends_with_its_client() {
 }
 
 #[tokio::test]
+async fn client_that_answers_no_pings_is_dropped() {
+    let ping_interval = Duration::from_millis(20);
+    let limits = Limits { ping_interval, silence: ping_interval / 2, ..Limits::operation() };
+    let (server, handler) = serve(limits, &[]).await;
+    let mut deaf = RawWebSocket::connect(server.local_addr()).await;
+    deaf.send(r#"{"jsonrpc":"2.0","id":1,"method":"hang","params":[{"params":null}]}"#).await;
+    handler.hanging.notified().await;
+    handler.dropped.notified().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn guardian_that_left_a_call_unanswered_is_dialled_anew() {
+    let limits = Limits { connections: 1, ..Limits::operation() };
+    let (server, handler) = serve(limits, &[]).await;
+    let options =
+        ConnectorOptions { request_timeout: Duration::from_millis(300), ..Default::default() };
+    let (connector, url) = (ApiConnector::new(options), url(&server));
+    assert_eq!(connector.call(&url, None, "echo", request(json!(1))).await.unwrap(), 1);
+    let unanswered = connector.call(&url, None, "hang", request(Value::Null)).await;
+    assert!(matches!(unanswered, Err(CallError::Timeout)), "{unanswered:?}");
+    assert!(!connector.is_connected(&url, None));
+    // The next call lets go of the old connection, which ends the call and makes room for a new one.
+    while connector.call(&url, None, "echo", request(json!(2))).await.is_err() {}
+    handler.dropped.notified().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn calls_above_the_bound_are_refused_and_the_bound_frees_itself() {
     let limits = Limits { in_flight_per_connection: 1, ..Limits::operation() };
     let (server, handler) = serve(limits, &[]).await;

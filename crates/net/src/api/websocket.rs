@@ -2,17 +2,21 @@
 //!
 //! Trusts the Mozilla root set only, sends the API secret as HTTP Basic, follows no redirects (a
 //! guardian's URL is signed; where it points is not another server's to decide).
+//!
+//! Sends no pings: the server does, whose pings are answered, and the kernel notices a machine that is
+//! gone. A connection on which a call was not answered in time gets no new calls; those under way on it
+//! may still be answered.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use jsonrpsee::{
     client_transport::ws::{WsHandshakeError, WsTransportClientBuilder},
     core::{
-        client::{
-            Client, ClientT, Error,
-            async_client::{ClientBuilder, PingConfig},
-        },
+        client::{Client, ClientT, Error, async_client::ClientBuilder},
         params::ArrayParams,
         traits::ToRpcParams,
     },
@@ -27,12 +31,6 @@ use super::{
     CallError, ConnectError, Connection, Connector, ConnectorOptions, basic_authorization,
 };
 use crate::dial;
-
-/// Time between two pings to the server, which pings as well.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Silence after which the connection counts as dead; calls waiting on it then fail.
-const SILENCE: Duration = Duration::from_secs(40);
 
 /// Requests handed to the sending task and not yet written; more of them wait.
 const SEND_QUEUE: usize = 64;
@@ -89,13 +87,15 @@ impl Connector for WebSocketConnector {
         let (sender, receiver) = tokio::time::timeout(timeout, opening).await.map_err(|_| {
             ConnectError::Failed { reason: format!("no connection within {timeout:?}") }
         })??;
-        let ping = PingConfig::new().ping_interval(PING_INTERVAL).inactive_limit(SILENCE);
         let client = ClientBuilder::default()
             .request_timeout(self.options.request_timeout)
             .max_concurrent_requests(SEND_QUEUE)
-            .enable_ws_ping(ping.max_failures(1))
             .build_with_tokio(sender, receiver);
-        Ok(Arc::new(WebSocket { client, request_bytes: self.options.request_bytes as usize }))
+        Ok(Arc::new(WebSocket {
+            client,
+            is_stuck: AtomicBool::new(false),
+            request_bytes: self.options.request_bytes as usize,
+        }))
     }
 }
 
@@ -104,13 +104,15 @@ const FRAMING: usize = 256;
 
 struct WebSocket {
     client: Client,
+    /// A call got no answer in time, not even that it took too long: no new calls here.
+    is_stuck: AtomicBool,
     request_bytes: usize,
 }
 
 #[async_trait]
 impl Connection for WebSocket {
     fn is_connected(&self) -> bool {
-        self.client.is_connected()
+        !self.is_stuck.load(Ordering::Relaxed) && self.client.is_connected()
     }
 
     async fn request(
@@ -128,6 +130,9 @@ impl Connection for WebSocket {
             return Err(invalid(format!("request of {length} bytes is above the limit")));
         }
         let answer: Result<Box<RawValue>, Error> = self.client.request(method, Ready(params)).await;
+        if matches!(answer, Err(Error::RequestTimeout)) {
+            self.is_stuck.store(true, Ordering::Relaxed);
+        }
         let answer = answer.map_err(call_error)?;
         let length = answer.get().len();
         if length > answer_bytes {
