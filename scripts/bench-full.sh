@@ -13,7 +13,7 @@ usage() {
 usage: ./dev bench full [--short | --try] [--no-reference | --reference PROGRAM] [--again NAME].. [--list] [PART..]
 
 Measures all parts, or those named, and writes docs/performance/figures.md and latency.svg from what is there.
-  --short            about 80 minutes in all, in place of some five hours
+  --short            about 110 minutes in all, in place of some five hours
   --try              seconds per part, to try the run itself; its figures say nothing and go to target/bench/try
   --no-reference     leave out the parts of the reference
   --again NAME       measure this part although it is done
@@ -85,9 +85,9 @@ define_both wallet "$(by_size 22 22 1)" "$(by_size 23 12 2)" moneta-bench --idle
   -- --minutes "$(by_size 20 20 0.1)" -- --minutes "$(by_size 20 10 0.1)"
 
 # Prepared payments on one federation: a healthy figure, one guardian down, throughput, the curve, waiters.
-define_both load "$(by_size 14 4 1)" "$(by_size 20 6 3)" moneta-load \
+define_both load "$(by_size 28 19 1)" "$(by_size 34 21 3)" moneta-load \
   --modes latency,one-down,throughput,load,waiters --shapes 5x5 \
-  --seconds "$(by_size 40 15 2)" --waiters "$(by_size 1000 1000 20)" \
+  --seconds "$(by_size 40 15 2)" --waiters "$(by_size 1000 1000 20)" --waiters-seconds "$(by_size 60 60 2)" \
   --rates "$(by_size 1,2,5,10,20,50,100,200,400 1,2,5,20,50,100 2,8)" \
   -- --in-flight "$(by_size 64,16,128 64,16 8)" -- --in-flight 4,8
 

@@ -56,6 +56,9 @@ struct Flags {
     /// Wallets that wait on long polls
     #[arg(long, default_value_t = 900)]
     waiters: usize,
+    /// Seconds per point beside them; less than a minute may miss all or see twice what they do once a minute
+    #[arg(long, default_value_t = 60)]
+    waiters_seconds: u64,
     /// One-way delays of links, in milliseconds
     #[arg(long, value_delimiter = ',', default_value = "10,50,150")]
     delays: Vec<u64>,
@@ -140,6 +143,7 @@ async fn run(mut flags: Flags) -> Result<()> {
         flags.rates = vec![2.0, 10.0, 50.0];
         flags.delays = vec![50];
         flags.waiters = flags.waiters.min(300);
+        flags.waiters_seconds = flags.waiters_seconds.min(5);
     }
     // A connection per waiter and guardian, and the far ends of links.
     let most = flags.guardians.iter().copied().max().unwrap_or_default();
@@ -260,6 +264,7 @@ async fn measure_mode(
         ModeName::Load => subject.load(first, &flags.rates, time, narrator).await?,
         ModeName::Waiters => {
             let in_flight = *flags.in_flight.first().context("no number of payments was given")?;
+            let time = Duration::from_secs(flags.waiters_seconds);
             subject.waiters(first, in_flight, flags.waiters, time, narrator).await?;
         }
         ModeName::Idle => {

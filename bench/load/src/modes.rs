@@ -241,7 +241,7 @@ impl Subject {
         let payments = self.purse.payments(&self.federation, shape, in_flight).await?;
         let measured = closed_loop(&self.federation, payments.prepared, in_flight, time).await;
         // A cold start is slower than what follows.
-        let count = measured.rate_per_second() * time.as_secs_f64() * 2.0;
+        let count = measured.rate_per_second() * time.as_secs_f64() * 1.5;
         Ok((count as usize).clamp(in_flight, MOST_PAYMENTS))
     }
 
