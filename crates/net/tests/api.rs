@@ -247,6 +247,23 @@ async fn client_that_answers_no_pings_is_dropped() {
 }
 
 #[tokio::test]
+async fn waiting_client_stays_because_it_answers_pings() {
+    let limits = Limits {
+        ping_interval: Duration::from_millis(50),
+        silence: Duration::from_secs(1),
+        call_timeout: Duration::from_secs(2),
+        ..Limits::operation()
+    };
+    let (server, _) = serve(limits, &[]).await;
+    let answer =
+        ApiConnector::default().call(&url(&server), None, "hang", request(Value::Null)).await;
+    // A connection dropped after a second would not have brought this.
+    let Err(CallError::Rejected(error)) = answer else { panic!("{answer:?}") };
+    assert_eq!(error, ApiError::timeout());
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn guardian_that_left_a_call_unanswered_is_dialled_anew() {
     let limits = Limits { connections: 1, ..Limits::operation() };
     let (server, handler) = serve(limits, &[]).await;

@@ -13,7 +13,7 @@
 //! * a call above [`Limits::call_timeout`]: error -32000 `Request timeout`;
 //! * a client that reads no answers: we stop reading from it, and drop it after 30 s without progress;
 //! * a client whose machine is gone is dropped after 45 s by the kernel, one that has answered no ping for
-//!   60 s when the next one is due, every 50 s, as well.
+//!   75 s when the next one is due, every 50 s, as well.
 
 use std::{
     convert::Infallible,
@@ -118,7 +118,7 @@ impl Limits {
             // The page says 10 s and 40 s. Pings of a thousand waiting wallets cost more than their waiting;
             // routers are content with the kernel's, and proxies wait a minute for ours.
             ping_interval: Duration::from_secs(50),
-            silence: Duration::from_secs(60),
+            silence: Duration::from_secs(75),
         }
     }
 
