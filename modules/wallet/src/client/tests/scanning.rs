@@ -29,8 +29,8 @@ fn first_address_is_found_part_by_part_and_without_locking_up_the_driver() {
 }
 
 #[test]
-#[ignore = "looks at 172,250 candidates, which takes some ten seconds"]
 fn search_from_the_start_finds_the_first_address_of_the_reference() {
+    // 172,250 candidates: some ten seconds.
     let mut world = World::new();
     world.settle();
     assert_eq!(
