@@ -234,11 +234,16 @@ async fn long_poll_blocks_nobody_and_ends_with_its_client() {
     server.shutdown().await;
 }
 
+/// A server that pings often, and is patient with calls.
+fn pinging(silence: Duration) -> Limits {
+    let often = Duration::from_millis(50);
+    let patient = Duration::from_secs(3600);
+    Limits { ping_interval: often, silence, call_timeout: patient, ..Limits::operation() }
+}
+
 #[tokio::test]
 async fn client_that_answers_no_pings_is_dropped() {
-    let ping_interval = Duration::from_millis(20);
-    let limits = Limits { ping_interval, silence: ping_interval / 2, ..Limits::operation() };
-    let (server, handler) = serve(limits, &[]).await;
+    let (server, handler) = serve(pinging(Duration::from_secs(1)), &[]).await;
     let mut deaf = RawWebSocket::connect(server.local_addr()).await;
     deaf.send(r#"{"jsonrpc":"2.0","id":1,"method":"hang","params":[{"params":null}]}"#).await;
     handler.hanging.notified().await;
@@ -248,12 +253,8 @@ async fn client_that_answers_no_pings_is_dropped() {
 
 #[tokio::test]
 async fn waiting_client_stays_because_it_answers_pings() {
-    let limits = Limits {
-        ping_interval: Duration::from_millis(50),
-        silence: Duration::from_secs(1),
-        call_timeout: Duration::from_secs(2),
-        ..Limits::operation()
-    };
+    let call_timeout = Duration::from_secs(2);
+    let limits = Limits { call_timeout, ..pinging(Duration::from_secs(1)) };
     let (server, _) = serve(limits, &[]).await;
     let answer =
         ApiConnector::default().call(&url(&server), None, "hang", request(Value::Null)).await;
@@ -263,20 +264,41 @@ async fn waiting_client_stays_because_it_answers_pings() {
     server.shutdown().await;
 }
 
+/// A connector that gives up a silent server after a second, and a call after two.
+fn impatient() -> ApiConnector {
+    ApiConnector::new(ConnectorOptions {
+        request_timeout: Duration::from_secs(2),
+        silence: Duration::from_secs(1),
+        ..ConnectorOptions::default()
+    })
+}
+
 #[tokio::test]
-async fn guardian_that_left_a_call_unanswered_is_dialled_anew() {
-    let limits = Limits { connections: 1, ..Limits::operation() };
+async fn silent_guardian_is_dialled_anew() {
+    // Nothing but answers would come from it for an hour.
+    let ping_interval = Duration::from_secs(3600);
+    let limits = Limits { connections: 1, ping_interval, ..pinging(ping_interval) };
     let (server, handler) = serve(limits, &[]).await;
-    let options =
-        ConnectorOptions { request_timeout: Duration::from_millis(300), ..Default::default() };
-    let (connector, url) = (ApiConnector::new(options), url(&server));
-    assert_eq!(connector.call(&url, None, "echo", request(json!(1))).await.unwrap(), 1);
+    let (connector, url) = (impatient(), url(&server));
     let unanswered = connector.call(&url, None, "hang", request(Value::Null)).await;
     assert!(matches!(unanswered, Err(CallError::Timeout)), "{unanswered:?}");
     assert!(!connector.is_connected(&url, None));
-    // The next call lets go of the old connection, which ends the call and makes room for a new one.
-    while connector.call(&url, None, "echo", request(json!(2))).await.is_err() {}
-    handler.dropped.notified().await;
+    // The old connection is let go of, which ends the call there; then there is room for a new one.
+    let answered = async {
+        while connector.call(&url, None, "echo", request(json!(2))).await.is_err() {}
+        handler.dropped.notified().await;
+    };
+    tokio::time::timeout(Duration::from_secs(30), answered).await.expect("a new connection");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn guardian_that_pings_is_heard_though_a_call_takes_long() {
+    let (server, _) = serve(pinging(Duration::from_secs(3600)), &[]).await;
+    let (connector, url) = (impatient(), url(&server));
+    let unanswered = connector.call(&url, None, "hang", request(Value::Null)).await;
+    assert!(matches!(unanswered, Err(CallError::Timeout)), "{unanswered:?}");
+    assert!(connector.is_connected(&url, None));
     server.shutdown().await;
 }
 

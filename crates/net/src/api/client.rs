@@ -50,6 +50,9 @@ pub struct ConnectorOptions {
     pub connect_timeout: Duration,
     /// Time for one answer. Above the server's 60 s, so that its own time limit wins.
     pub request_timeout: Duration,
+    /// A server that was not heard for so long is dialled anew by the next call. Guardians ping at least
+    /// every 50 s.
+    pub silence: Duration,
     /// Bytes of one request.
     pub request_bytes: u32,
     /// Bytes of one answer; a longer one ends the connection.
@@ -63,6 +66,7 @@ impl Default for ConnectorOptions {
         Self {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(65),
+            silence: Duration::from_secs(60),
             request_bytes: 10 * 1024 * 1024,
             response_bytes: 10 * 1024 * 1024,
             // Below the server's own bound of 1024, with room for other users of the connection.
@@ -237,6 +241,10 @@ impl ApiConnector {
         answer_bytes: usize,
     ) -> Result<Box<RawValue>, CallError> {
         let slot = self.slot(url, api_secret)?;
+        // Before the connection is looked at: who waits long for a turn must not get one that died meanwhile.
+        let Ok(_turn) = slot.turns.acquire().await else {
+            return Err(CallError::Unreachable { reason: "connector closed".into(), sent: false });
+        };
         let connection = self.connection(&slot).await.map_err(|error| match error {
             ConnectError::Failed { reason } => CallError::Unreachable { reason, sent: false },
             ConnectError::Unauthorized => CallError::Rejected(ApiError {
@@ -245,9 +253,6 @@ impl ApiConnector {
             }),
             other => CallError::Invalid { reason: other.to_string() },
         })?;
-        let Ok(_turn) = slot.turns.acquire().await else {
-            return Err(CallError::Unreachable { reason: "connector closed".into(), sent: false });
-        };
         connection.request(method, &request, answer_bytes).await
     }
 

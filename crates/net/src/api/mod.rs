@@ -6,6 +6,7 @@
 mod client;
 mod dispatch;
 mod gated;
+mod heard;
 mod server;
 mod websocket;
 

@@ -12,8 +12,8 @@
 //!   [`super::ApiHandler`]; one whose parameters alone take an eighth of that memory: -32602;
 //! * a call above [`Limits::call_timeout`]: error -32000 `Request timeout`;
 //! * a client that reads no answers: we stop reading from it, and drop it after 30 s without progress;
-//! * a client whose machine is gone is dropped after 45 s by the kernel, one that has answered no ping for
-//!   75 s when the next one is due, every 50 s, as well.
+//! * a client whose machine is gone is dropped by the kernel, after 45 s on Linux; one that neither asks nor
+//!   answers a ping for 75 s as well, when that is looked at next, every 50 s.
 
 use std::{
     convert::Infallible,

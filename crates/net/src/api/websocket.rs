@@ -4,13 +4,10 @@
 //! guardian's URL is signed; where it points is not another server's to decide).
 //!
 //! Sends no pings: the server does, whose pings are answered, and the kernel notices a machine that is
-//! gone. A connection on which a call was not answered in time gets no new calls; those under way on it
-//! may still be answered.
+//! gone. A connection over which nothing came for [`ConnectorOptions::silence`] gets no new calls; those
+//! under way on it end by their own limit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jsonrpsee::{
@@ -29,6 +26,7 @@ use serde_json::value::RawValue;
 
 use super::{
     CallError, ConnectError, Connection, Connector, ConnectorOptions, basic_authorization,
+    heard::{Heard, LastHeard},
 };
 use crate::dial;
 
@@ -75,25 +73,30 @@ impl Connector for WebSocketConnector {
             let stream = dial::open(host, port, url.scheme() == "wss", timeout)
                 .await
                 .map_err(|error| ConnectError::Failed { reason: error.to_string() })?;
-            WsTransportClientBuilder::default()
+            let stream = Heard::new(stream);
+            let last_heard = stream.last();
+            let opened = WsTransportClientBuilder::default()
                 .set_headers(headers)
                 .connection_timeout(timeout)
                 .max_request_size(self.options.request_bytes)
                 .max_response_size(self.options.response_bytes)
                 .build_with_stream(url.clone(), stream)
                 .await
-                .map_err(handshake_error)
+                .map_err(handshake_error)?;
+            Ok((opened, last_heard))
         };
-        let (sender, receiver) = tokio::time::timeout(timeout, opening).await.map_err(|_| {
-            ConnectError::Failed { reason: format!("no connection within {timeout:?}") }
-        })??;
+        let ((sender, receiver), last_heard) =
+            tokio::time::timeout(timeout, opening).await.map_err(|_| ConnectError::Failed {
+                reason: format!("no connection within {timeout:?}"),
+            })??;
         let client = ClientBuilder::default()
             .request_timeout(self.options.request_timeout)
             .max_concurrent_requests(SEND_QUEUE)
             .build_with_tokio(sender, receiver);
         Ok(Arc::new(WebSocket {
             client,
-            is_stuck: AtomicBool::new(false),
+            last_heard,
+            silence: self.options.silence,
             request_bytes: self.options.request_bytes as usize,
         }))
     }
@@ -104,15 +107,15 @@ const FRAMING: usize = 256;
 
 struct WebSocket {
     client: Client,
-    /// A call got no answer in time, not even that it took too long: no new calls here.
-    is_stuck: AtomicBool,
+    last_heard: LastHeard,
+    silence: Duration,
     request_bytes: usize,
 }
 
 #[async_trait]
 impl Connection for WebSocket {
     fn is_connected(&self) -> bool {
-        !self.is_stuck.load(Ordering::Relaxed) && self.client.is_connected()
+        self.client.is_connected() && self.last_heard.elapsed() < self.silence
     }
 
     async fn request(
@@ -130,9 +133,6 @@ impl Connection for WebSocket {
             return Err(invalid(format!("request of {length} bytes is above the limit")));
         }
         let answer: Result<Box<RawValue>, Error> = self.client.request(method, Ready(params)).await;
-        if matches!(answer, Err(Error::RequestTimeout)) {
-            self.is_stuck.store(true, Ordering::Relaxed);
-        }
         let answer = answer.map_err(call_error)?;
         let length = answer.get().len();
         if length > answer_bytes {
