@@ -265,10 +265,11 @@ async fn waiting_client_stays_because_it_answers_pings() {
 }
 
 /// A connector that gives up a silent server after a second, and a call after two.
-fn impatient() -> ApiConnector {
+fn impatient(in_flight: usize) -> ApiConnector {
     ApiConnector::new(ConnectorOptions {
         request_timeout: Duration::from_secs(2),
         silence: Duration::from_secs(1),
+        in_flight,
         ..ConnectorOptions::default()
     })
 }
@@ -279,7 +280,7 @@ async fn silent_guardian_is_dialled_anew() {
     let ping_interval = Duration::from_secs(3600);
     let limits = Limits { connections: 1, ping_interval, ..pinging(ping_interval) };
     let (server, handler) = serve(limits, &[]).await;
-    let (connector, url) = (impatient(), url(&server));
+    let (connector, url) = (impatient(512), url(&server));
     let unanswered = connector.call(&url, None, "hang", request(Value::Null)).await;
     assert!(matches!(unanswered, Err(CallError::Timeout)), "{unanswered:?}");
     assert!(!connector.is_connected(&url, None));
@@ -293,9 +294,27 @@ async fn silent_guardian_is_dialled_anew() {
 }
 
 #[tokio::test]
+async fn call_that_waited_for_its_turn_goes_out_on_a_new_connection() {
+    let ping_interval = Duration::from_secs(3600);
+    let limits = Limits { ping_interval, ..pinging(ping_interval) };
+    let (server, handler) = serve(limits, &[]).await;
+    let (connector, url) = (impatient(1), url(&server));
+    let (unanswered, answered) = tokio::join!(
+        connector.call(&url, None, "hang", request(Value::Null)),
+        connector.call(&url, None, "echo", request(json!(2))),
+    );
+    assert!(matches!(unanswered, Err(CallError::Timeout)), "{unanswered:?}");
+    assert_eq!(answered.unwrap(), 2);
+    // Only the end of the old connection ends the call there.
+    let dropped = handler.dropped.notified();
+    tokio::time::timeout(Duration::from_secs(30), dropped).await.expect("the old one is let go of");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn guardian_that_pings_is_heard_though_a_call_takes_long() {
     let (server, _) = serve(pinging(Duration::from_secs(3600)), &[]).await;
-    let (connector, url) = (impatient(), url(&server));
+    let (connector, url) = (impatient(512), url(&server));
     let unanswered = connector.call(&url, None, "hang", request(Value::Null)).await;
     assert!(matches!(unanswered, Err(CallError::Timeout)), "{unanswered:?}");
     assert!(connector.is_connected(&url, None));
